@@ -1,0 +1,1 @@
+"""Text in, passages out: readers, sentences, embeddings, the catalogue and the vector index."""
