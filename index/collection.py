@@ -1,0 +1,390 @@
+"""A folder of documents, searchable: the catalogue, and the vectors in memory that follow it.
+
+The catalogue is the truth. Every search reads one state of it, and brings the vectors to that state first,
+so that what another process added is found and what it deleted is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from index.catalog import Catalog
+from index.config import IndexSettings
+from index.embed import unit_vectors
+from index.errors import CollectionError, EmbedderMismatch, UnknownDocument, UsageError
+from index.records import Reader, Source, StoredPassage, StoredSource
+from index.split import SPLIT_VERSION, passages
+from index.texts import TextCache
+from index.types import Document, DocumentInfo, Embedder, Hit, Passage, Vectors
+from index.vectors import CurrentVectors
+
+LEAST_CANDIDATES = 50
+"""Of each kind, dense and lexical, at least; five times the number asked for when that is more."""
+
+_Prepared = tuple[list[Passage], Vectors]
+
+
+class Change(StrEnum):
+    """What putting a document changed."""
+
+    ADDED = "added"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionStats:
+    """Counts, and what the vectors were made with. `characters` are code points of text."""
+
+    documents: int
+    sources: int
+    passages: int
+    characters: int
+    generation: int
+    fingerprint: str
+    dimension: int
+    passage_tokens: int
+
+
+class LocalCollection:
+    """A collection in a folder on this machine. Safe to use from several threads.
+
+    Any number of processes may read; one writes at a time, the others get CollectionLocked. Use `open` or
+    `create_or_open`, best in a `with` statement.
+    """
+
+    def __init__(self, folder: Path, catalog: Catalog, embedder: Embedder, passage_tokens: int) -> None:
+        self._folder = folder
+        self._catalog = catalog
+        self._embedder = embedder
+        self._passage_tokens = passage_tokens
+        self._texts = TextCache()
+        self._vectors = CurrentVectors(folder, embedder.fingerprint, embedder.dimension)
+
+    @classmethod
+    def create_or_open(cls, folder: Path, embedder: Embedder, settings: IndexSettings) -> LocalCollection:
+        """Raises what `open` does but CollectionNotFound, and CollectionLocked when it has to be written.
+
+        Documents put from now on are split as `settings` say; those that are there, when they are put again.
+        """
+        folder = folder.absolute()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CollectionError(
+                f"{folder} cannot be made ({error.strerror}): choose another folder for the collection."
+            ) from error
+        return cls._opened(folder, Catalog(folder, create=True), embedder, settings)
+
+    @classmethod
+    def open(cls, folder: Path, embedder: Embedder) -> LocalCollection:
+        """Raises CollectionNotFound, EmbedderMismatch, CollectionDamaged and SchemaTooNew."""
+        folder = folder.absolute()
+        return cls._opened(folder, Catalog(folder), embedder, None)
+
+    @classmethod
+    def _opened(
+        cls, folder: Path, catalog: Catalog, embedder: Embedder, settings: IndexSettings | None
+    ) -> LocalCollection:
+        try:
+            with catalog.reading() as reader:
+                stored = _stored_settings(reader)
+            if settings is not None:
+                wanted = (
+                    *(stored or (embedder.fingerprint, embedder.dimension))[:2],
+                    settings.passage_tokens,
+                )
+            elif stored is not None:
+                wanted = stored
+            else:  # whoever made it was stopped before anything was put into it
+                raise catalog.not_found()
+            if wanted[:2] != (embedder.fingerprint, embedder.dimension):
+                raise EmbedderMismatch(
+                    f"{folder} was made with the embedder {wanted[0]} of {wanted[1]} dimensions, not with "
+                    f"{embedder.fingerprint} of {embedder.dimension}: use that one, or another folder."
+                )
+            if wanted != stored:
+                with catalog.locked(), catalog.writing() as writer:
+                    for key, value in zip(_SETTINGS, wanted, strict=True):
+                        writer.set_meta(key, str(value))
+            return cls(folder, catalog, embedder, wanted[2])
+        except BaseException:
+            catalog.close()
+            raise
+
+    def close(self) -> None:
+        self._catalog.close()
+
+    def __enter__(self) -> LocalCollection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        return self._folder.name
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    @property
+    def embedder(self) -> Embedder:
+        return self._embedder
+
+    # Reading
+
+    def search(self, query: str, top: int) -> list[Hit]:
+        """The `top` best passages, best first; ties go to the passage stored earlier.
+
+        Candidates are the nearest by cosine and the best by BM25; each gets both scores, and the fused one
+        is the sum of their z-scores over the candidates. Raises UsageError when `top` is less than 1.
+        """
+        if top < 1:
+            raise UsageError(f"top is {top}: ask for at least one passage.")
+        if not query.strip():
+            return []
+        vector = unit_vectors(self._embedder, [query])[0]
+        count = max(LEAST_CANDIDATES, 5 * top)
+        with ExitStack() as stack:
+            with self._vectors.lock:
+                # The state is taken with the lock held, so that the vectors never are ahead of it.
+                reader = stack.enter_context(self._catalog.reading())
+                nearest = self._vectors.of(reader).search(vector, count)
+            bm25 = reader.lexical(query, count)
+            found = reader.stored_passages({*nearest, *bm25})
+            bm25.update(reader.lexical_scores(query, [p.id for p in found if p.id not in bm25]))
+            return self._hits(reader, found, vector, bm25, top)
+
+    def _hits(
+        self,
+        reader: Reader,
+        found: Sequence[StoredPassage],
+        vector: npt.NDArray[np.float32],
+        bm25: dict[int, float],
+        top: int,
+    ) -> list[Hit]:
+        # Rounded to what float32 can tell apart, so that equal passages tie.
+        wide = vector.astype(np.float64)
+        dense = np.round([float(wide @ stored.vector.astype(np.float64)) for stored in found], 6)
+        lexical = np.array([bm25.get(stored.id, 0.0) for stored in found])
+        fused = standardised(dense) + standardised(lexical)
+        order = sorted(range(len(found)), key=lambda i: (-fused[i], found[i].id))[:top]
+        hits: list[Hit] = []
+        for i in order:
+            passage = found[i].passage
+            text = self._texts.get(passage.document_id, reader.text)[passage.start : passage.end]
+            hits.append(Hit(passage, text, float(fused[i]), float(dense[i]), float(lexical[i])))
+        return hits
+
+    def document(self, document_id: str) -> Document:
+        with self._catalog.reading() as reader:
+            return reader.document(document_id)
+
+    def passages(self, document_id: str) -> list[Passage]:
+        with self._catalog.reading() as reader:
+            return reader.passages(document_id)
+
+    def documents(self) -> list[DocumentInfo]:
+        with self._catalog.reading() as reader:
+            return reader.documents()
+
+    def sources(self) -> list[StoredSource]:
+        """Every place that a document came from, in the order in which they were first stored."""
+        with self._catalog.reading() as reader:
+            return reader.sources()
+
+    def term_frequency(self, terms: Iterable[str]) -> dict[str, int]:
+        with self._catalog.reading() as reader:
+            return {term: reader.term_frequency(term) for term in terms}
+
+    def stats(self) -> CollectionStats:
+        with self._catalog.reading() as reader:
+            totals, generation = reader.totals(), reader.generation()
+        return CollectionStats(
+            documents=totals.documents,
+            sources=totals.sources,
+            passages=totals.passages,
+            characters=totals.characters,
+            generation=generation.number,
+            fingerprint=self._embedder.fingerprint,
+            dimension=self._embedder.dimension,
+            passage_tokens=self._passage_tokens,
+        )
+
+    # Writing
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep other writers out for several changes; each change is still a transaction of its own.
+
+        Every change does this itself. Raises CollectionLocked.
+        """
+        with self._catalog.locked():
+            yield
+
+    def unchanged(self, uri: str, *, size: int, mtime_ns: int, readers_version: str, root: str = "") -> bool:
+        """Whether what is stored for `uri` is what would be stored again, going by size and time."""
+        with self._catalog.reading() as reader:
+            stored = reader.source(uri)
+        return (
+            stored is not None
+            and stored.made == self._made(readers_version)
+            and (stored.source.size, stored.source.mtime_ns) == (size, mtime_ns)
+            and bool(stored.source.root) >= bool(root)
+        )
+
+    def unchanged_bytes(
+        self, uri: str, *, bytes_sha256: str, size: int, mtime_ns: int, readers_version: str, root: str = ""
+    ) -> bool:
+        """As `unchanged`, going by the bytes; records the new time, so that `unchanged` sees it next time."""
+        with self._catalog.reading() as reader:
+            stored = reader.source(uri)
+        if stored is None or stored.made != self._made(readers_version):
+            return False
+        if stored.source.bytes_sha256 != bytes_sha256:
+            return False
+        with self.writing(), self._catalog.writing() as writer:
+            root = root or stored.source.root
+            writer.put_source(
+                replace(stored.source, size=size, mtime_ns=mtime_ns, root=root),
+                stored.title,
+                stored.document_id,
+            )
+        return True
+
+    def put(
+        self,
+        document: Document,
+        uri: str,
+        bytes_sha256: str,
+        size: int,
+        mtime_ns: int,
+        readers_version: str,
+        root: str = "",
+    ) -> Change:
+        """Store a document under `uri`, in place of what was stored there, in one transaction."""
+        source = Source(uri, bytes_sha256, size, mtime_ns, readers_version, root)
+        return self.put_all([(document, source)])[0]
+
+    def put_all(
+        self, items: Sequence[tuple[Document, Source]], on_embedded: Callable[[int], None] | None = None
+    ) -> list[Change]:
+        """Put several documents: embedded together, each committed whole in a transaction of its own.
+
+        `on_embedded` is called with the number of passages embedded since the last call. When it raises,
+        or Ctrl-C is pressed, what has been committed stays.
+        """
+        with self.writing():
+            ready = self._prepared(items, on_embedded)
+            return [self._commit(document, source, ready) for document, source in items]
+
+    def _prepared(
+        self, items: Sequence[tuple[Document, Source]], on_embedded: Callable[[int], None] | None = None
+    ) -> dict[str, _Prepared]:
+        """By id, the passages and vectors of those documents that are not stored as they would be now."""
+        made: dict[str, list[Passage]] = {}
+        texts: list[str] = []
+        with self._catalog.reading() as reader:
+            for document, source in items:
+                name = document.id
+                if name in made or reader.made(name) == self._made(source.readers_version):
+                    continue
+                made[name] = passages(
+                    document, count_tokens=self._embedder.count_tokens, max_tokens=self._limit()
+                )
+                texts.extend(embedded_text(passage, document.text) for passage in made[name])
+        vectors = unit_vectors(self._embedder, texts, on_embedded)
+        ends = accumulate(len(found) for found in made.values())
+        return {
+            name: (found, vectors[end - len(found) : end])
+            for (name, found), end in zip(made.items(), ends, strict=True)
+        }
+
+    def _commit(self, document: Document, source: Source, ready: dict[str, _Prepared]) -> Change:
+        name, how = document.id, self._made(source.readers_version)
+        with self._catalog.reading() as reader:
+            before = reader.source(source.uri)
+            is_stored = reader.made(name) == how
+        source = replace(source, root=source.root or (before.source.root if before else ""))
+        same = (
+            before is not None and is_stored and (before.document_id, before.title) == (name, document.title)
+        )
+        if before is not None and same and before.source == source:
+            return Change.UNCHANGED
+        if not is_stored and name not in ready:
+            # It was stored when they were prepared, and an item before this one dropped it.
+            ready = self._prepared([(document, source)])
+        with self._catalog.writing() as writer:
+            if not is_stored:
+                writer.put_document(document, how, *ready[name])
+            writer.put_source(source, document.title, name)
+        return Change.UNCHANGED if same else Change.ADDED if before is None else Change.UPDATED
+
+    def remove(self, uri: str) -> bool:
+        """Forget a source, and its document when it was the last; whether there was one."""
+        with self.writing():
+            with self._catalog.reading() as reader:
+                if reader.source(uri) is None:
+                    return False
+            with self._catalog.writing() as writer:
+                return writer.remove_source(uri)
+
+    def remove_document(self, document_id: str) -> None:
+        """Forget a document and all its sources. Raises UnknownDocument."""
+        with self.writing(), self._catalog.writing() as writer:
+            uris = [s.source.uri for s in writer.sources() if s.document_id == document_id]
+            if not uris:
+                raise UnknownDocument(f"No document has the id {document_id!r}: list the documents to see.")
+            for uri in uris:
+                writer.remove_source(uri)
+
+    def snapshot(self) -> None:
+        """Save the vectors, so that the next process need not gather them from the catalogue."""
+        with self.writing(), self._vectors.lock, self._catalog.reading() as reader:
+            self._vectors.save(reader)
+
+    def _limit(self) -> int:
+        return min(self._passage_tokens, self._embedder.max_tokens)
+
+    def _made(self, readers_version: str) -> str:
+        return f"split {SPLIT_VERSION}, {self._limit()} tokens; readers {readers_version}"
+
+
+_SETTINGS = ("fingerprint", "dimension", "passage_tokens")
+
+
+def _stored_settings(reader: Reader) -> tuple[str, int, int] | None:
+    fingerprint, dimension, passage_tokens = (reader.meta(key) for key in _SETTINGS)
+    if fingerprint is None or dimension is None or passage_tokens is None:
+        return None
+    return fingerprint, int(dimension), int(passage_tokens)
+
+
+def embedded_text(passage: Passage, text: str) -> str:
+    """What is embedded for a passage of a document with this text: its heading, a newline, its text."""
+    body = text[passage.start : passage.end]
+    return f"{passage.heading}\n{body}" if passage.heading else body
+
+
+def standardised(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """z-scores; zeros where all scores are equal but for rounding."""
+    if not len(scores):
+        return scores
+    spread = float(scores.std())
+    if spread <= 1e-6 * float(np.abs(scores).max()):
+        return np.zeros_like(scores)
+    result: npt.NDArray[np.float64] = (scores - scores.mean()) / spread
+    return result

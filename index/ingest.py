@@ -1,0 +1,192 @@
+"""Files and folders into a collection: what is new or changed is read, what has vanished is removed.
+
+A file that cannot be read is reported, and what was indexed of it before is kept: an error is no wish to
+forget. Each document is committed by itself, so an interrupted run keeps what it has done and the next one
+goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from index.collection import Change, LocalCollection
+from index.config import IndexSettings
+from index.errors import DocumentError, UnreadableDocument
+from index.readers import READERS_VERSION, read_path
+from index.records import Source
+from index.types import Document
+from index.walk import Walk, walk
+
+_BATCH_CHARACTERS = 200_000
+_BATCH_DOCUMENTS = 64
+"""Documents embedded together: as many as fit both: small ones share batches, and Ctrl-C loses little."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestProgress:
+    """How far a run is. `files` of `files_total` are settled; `passages` have been embedded so far."""
+
+    files: int
+    files_total: int
+    passages: int
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What a run did, in files. `failed` are (path, reason); what was indexed of those before is kept.
+
+    `passed_over` are of other kinds, `ignored` matched an ignore pattern.
+    """
+
+    added: int
+    updated: int
+    unchanged: int
+    removed: int
+    passed_over: int
+    ignored: int
+    failed: tuple[tuple[str, str], ...]
+
+
+OnProgress = Callable[[IngestProgress], None]
+
+
+def index_paths(
+    collection: LocalCollection,
+    paths: Sequence[Path],
+    settings: IndexSettings,
+    on_event: OnProgress | None = None,
+) -> IngestReport:
+    """Bring what the collection holds of `paths` up to date, and save its vectors.
+
+    Of each folder named, files that were found by walking a folder before and are not found now are
+    removed; a file that was only ever named itself is not, nor anything outside the folders named. Raises
+    UnreadableDocument for a path that does not exist, before anything is changed, and CollectionLocked.
+    """
+    # Each by itself: what a walk finds belongs to the folder that it started from.
+    walks = [(path.absolute(), walk([path], settings.ignore)) for path in paths]
+    run = _Run(collection, settings, on_event, total=len({f for _, found in walks for f in found.files}))
+    with collection.writing():
+        for top, found in walks:
+            root = top.as_uri() if top.is_dir() else ""
+            for file in found.files:
+                run.take(file, root)
+        run.flush()
+        removed = sum(map(collection.remove, _vanished(collection, walks, run.seen)))
+        collection.snapshot()
+    return IngestReport(
+        added=run.changes[Change.ADDED],
+        updated=run.changes[Change.UPDATED],
+        unchanged=run.changes[Change.UNCHANGED],
+        removed=removed,
+        passed_over=sum(found.passed_over for _, found in walks),
+        ignored=sum(found.ignored for _, found in walks),
+        failed=tuple(run.failed),
+    )
+
+
+class _Run:
+    """One run's files: each is settled at once, or waits to be embedded with others."""
+
+    def __init__(
+        self, collection: LocalCollection, settings: IndexSettings, on_event: OnProgress | None, total: int
+    ) -> None:
+        self.seen: set[str] = set()
+        self.changes = dict.fromkeys(Change, 0)
+        self.failed: list[tuple[str, str]] = []
+        self._collection = collection
+        self._settings = settings
+        self._on_event = on_event
+        self._total = total
+        self._passages = 0
+        self._waiting: list[tuple[Document, Source]] = []
+
+    def take(self, file: Path, root: str) -> None:
+        uri = file.as_uri()
+        if uri in self.seen:
+            return
+        self.seen.add(uri)
+        try:
+            item = self._changed(file, uri, root)
+        except DocumentError as error:
+            self.failed.append((str(file), str(error)))
+        else:
+            if item is None:
+                self.changes[Change.UNCHANGED] += 1
+            else:
+                self._waiting.append(item)
+        self._report(0)
+        waiting = sum(len(document.text) for document, _ in self._waiting)
+        if waiting >= _BATCH_CHARACTERS or len(self._waiting) >= _BATCH_DOCUMENTS:
+            self.flush()
+
+    def flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for change in self._collection.put_all(waiting, self._report) if waiting else ():
+            self.changes[change] += 1
+        self._report(0)
+
+    def _changed(self, file: Path, uri: str, root: str) -> tuple[Document, Source] | None:
+        """The document to put, None when nothing changed. Raises DocumentError.
+
+        Size and time are taken first and the bytes hashed before they are read: a file that is written
+        meanwhile then looks changed to the next run, never unchanged.
+        """
+        limit = self._settings.max_file_bytes
+        digest = ""
+        try:
+            found = file.stat()
+            if self._collection.unchanged(
+                uri,
+                size=found.st_size,
+                mtime_ns=found.st_mtime_ns,
+                readers_version=READERS_VERSION,
+                root=root,
+            ):
+                return None
+            if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
+                with file.open("rb") as content:
+                    digest = hashlib.file_digest(content, "sha256").hexdigest()
+        except OSError as error:
+            # The reader knows best how to say it; where it gets through, the file is in motion.
+            read_path(file, max_bytes=limit)
+            raise UnreadableDocument(f"{file.name} was changed while it was read: index it again.") from error
+        if digest and self._collection.unchanged_bytes(
+            uri,
+            bytes_sha256=digest,
+            size=found.st_size,
+            mtime_ns=found.st_mtime_ns,
+            readers_version=READERS_VERSION,
+            root=root,
+        ):
+            return None
+        document = read_path(file, max_bytes=limit)
+        return document, Source(uri, digest, found.st_size, found.st_mtime_ns, READERS_VERSION, root)
+
+    def _report(self, embedded: int) -> None:
+        self._passages += embedded
+        if self._on_event is not None:
+            settled = len(self.seen) - len(self._waiting)
+            self._on_event(IngestProgress(settled, self._total, self._passages))
+
+
+def _vanished(collection: LocalCollection, walks: Sequence[tuple[Path, Walk]], seen: set[str]) -> list[str]:
+    """The URIs of files that a walk found once, and that are no longer in the folders named."""
+    folders = tuple(_inside(top) for top, _ in walks if top.is_dir())
+    # What could not be listed may still hold what it held.
+    unopened = tuple(_inside(folder) for _, found in walks for folder in found.unopened)
+    return [
+        stored.source.uri
+        for stored in collection.sources()
+        if stored.source.root
+        and stored.source.uri not in seen
+        and stored.source.uri.startswith(folders)
+        and not stored.source.uri.startswith(unopened)
+    ]
+
+
+def _inside(folder: Path) -> str:
+    return folder.as_uri().removesuffix("/") + "/"
