@@ -13,9 +13,9 @@ class IndexSettings(BaseModel):
     embedder: str = Field(
         "all-minilm-l6-v2",
         min_length=1,
-        description="catalogue name or folder of a sentence-transformers model; `hash` is a fake for tests and trials",
+        description="catalogue name or folder of a sentence-transformers model; `hash` is a fake",
     )
     passage_tokens: int = Field(128, ge=16, le=8192, description="largest passage, in tokens of the embedder")
     batch_size: int = Field(32, ge=1, le=1024, description="passages embedded at once")
-    ignore: tuple[str, ...] = Field((), description="gitignore-style patterns that a directory walk passes over")
+    ignore: tuple[str, ...] = Field((), description="gitignore-style patterns of what a walk passes over")
     max_file_bytes: int = Field(64 * 1024 * 1024, ge=1, description="larger files are refused, in bytes")

@@ -51,6 +51,8 @@ class IngestReport:
     failed: tuple[tuple[str, str], ...]
 
 
+_UNOPENED = "this folder may not be listed: what it holds was not looked at; check its permissions"
+
 OnProgress = Callable[[IngestProgress], None]
 
 
@@ -84,7 +86,10 @@ def index_paths(
         removed=removed,
         passed_over=sum(found.passed_over for _, found in walks),
         ignored=sum(found.ignored for _, found in walks),
-        failed=tuple(run.failed),
+        failed=(
+            *run.failed,
+            *((str(folder), _UNOPENED) for _, found in walks for folder in found.unopened),
+        ),
     )
 
 

@@ -14,7 +14,9 @@ from typing import Any
 import platformdirs
 import pytest
 
+from index.collection import LocalCollection
 from index.models import ModelStore
+from small_collection import small_collection
 
 SEED = Path(__file__).parent.parent / "seeds" / "000_ca632847ae230c67.txt"
 
@@ -78,3 +80,10 @@ def models_home(minilm_folder: Path, default_gguf: Path) -> Iterator[Path]:
     """A FOOTNOTE_HOME whose models folder holds the default models."""
     assert minilm_folder.parent == default_gguf.parent
     yield _MODELS_HOME
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Iterator[LocalCollection]:
+    """Two small documents under the fake embedder; see small_collection.py."""
+    with small_collection(tmp_path / "collection") as opened:
+        yield opened

@@ -182,7 +182,11 @@ def test_a_folder_that_may_not_be_listed_keeps_what_it_held(
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert index_paths(collection, [papers], SETTINGS) == report(unchanged=1)
+    done = index_paths(collection, [papers], SETTINGS)
+    ((folder, reason),) = done.failed
+    assert folder.endswith("deep")
+    assert "may not be listed" in reason
+    assert done == report(unchanged=1, failed=done.failed)
     assert held(collection) == ["cats.txt", "dogs.md"]
 
 

@@ -1,0 +1,347 @@
+"""Draft + evidence → supported sentences with citations, or the reason why a sentence is withheld.
+
+A drafted sentence is first *attributed*: the document sentence that holds most of its content is
+found among all that were read, whatever number the model gave, and the sentences before it are added
+only where it refers back to them ("he", "the visit"). Then it is *checked* against exactly those:
+
+- every number in it must stand in them, by value;
+- every name, month and weekday in it must stand in them;
+- its other words must be covered, and what the question presupposes must be there too;
+- what they deny it may not affirm, and the other way round; what they hedge it may not assert.
+
+The check is lexical on purpose: it can be explained, costs microseconds, and holds for every model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import sentencex
+
+from rag.types import Evidence
+from rag.words import (
+    Number,
+    Word,
+    acronyms,
+    content_terms,
+    is_hedge,
+    is_negation,
+    is_same_name,
+    names,
+    numbers,
+    words,
+)
+
+# How far back a sentence may refer, in sentences of the same document.
+REACH = 3
+# The largest number of document sentences that one drafted sentence may need.
+MOST_SOURCES = 3
+# How many document sentences are tried as the one that carries a drafted sentence.
+CANDIDATES = 4
+# What a figure found in a document sentence counts for, beside words: as much as a rare one.
+NUMBER_WEIGHT = 3.0
+# Smaller numbers in a question ("the two sides", "the first day") need not stand in the cited text.
+LEAST_FIGURE = 13
+# Share of the question's words that the cited text must hold even when all that is new is there.
+LEAST_ASKED = 0.25
+# Words between a negation or hedge and the word that it governs; "but" and a comma end its reach.
+SCOPE = 4
+
+_MARK = re.compile(r"\s*\[\d+\]")
+_ASKS_YES_NO = frozenset(
+    """is are was were am do does did has have had can could will would shall should may might must
+    isn't aren't wasn't weren't don't doesn't didn't hasn't haven't can't couldn't won't""".split()
+)
+_YES_NO = re.compile(r"^(yes|no)\b[\s,.:;—–-]*", re.IGNORECASE)
+_REFERRING = frozenset(
+    "he she him his her hers they them their theirs it its this that these those such the we our".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Of one drafted sentence. `score` in [0, 1] is the weighted share of its content that is covered.
+
+    `sources` carry it, in document order, as few as possible; empty unless `supported`. `reason` says
+    why it is not supported. `main` is the document sentence nearest to it, supported or not.
+    """
+
+    text: str
+    supported: bool
+    score: float
+    sources: tuple[Evidence, ...]
+    reason: str = ""
+    main: Evidence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One document sentence, analysed."""
+
+    evidence: Evidence
+    words: tuple[Word, ...]
+    terms: frozenset[str]
+    names: frozenset[str]
+    numbers: frozenset[float]
+    refers_back: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A claim or a question, analysed. `terms` leaves out what is written as part of a number."""
+
+    text: str
+    words: tuple[Word, ...]
+    terms: frozenset[str]
+    names: frozenset[str]
+    numbers: tuple[Number, ...]
+    acronyms: dict[str, frozenset[str]]
+
+
+class _Held:
+    """What a set of document sentences holds together, their titles included for names and topic."""
+
+    def __init__(self, sources: Sequence[_Source]) -> None:
+        titles = " ".join({source.evidence.title for source in sources})
+        self.terms = frozenset().union(*(source.terms for source in sources))
+        self.numbers = frozenset().union(*(source.numbers for source in sources))
+        self._wide = self.terms | content_terms(titles)
+        self._acronyms = acronyms(titles)
+        for source in sources:
+            self._acronyms |= acronyms(source.evidence.text)
+
+    def has(self, term: str, said: _Said) -> bool:
+        """In the sentences; a name also in a title, as adjective, or as initials spelled out or not."""
+        if term in self.terms or any(is_same_name(term, held) for held in self.terms):
+            return True
+        if term not in said.names:
+            return False
+        if term in self._acronyms or any(is_same_name(term, held) for held in self._wide):
+            return True
+        return any(term in parts and initials in self._wide for initials, parts in said.acronyms.items())
+
+    def missing(self, terms: Iterable[str], said: _Said) -> list[str]:
+        """Those terms, as `said` spells them, that are not held."""
+        lost = {term for term in terms if not self.has(term, said)}
+        return list(dict.fromkeys(word.text for word in said.words if word.term in lost))
+
+
+class Grounder:
+    """Attributes and checks drafted sentences against a fixed set of document sentences."""
+
+    def __init__(self, evidence: Sequence[Evidence], *, threshold: float) -> None:
+        """`threshold`: the weighted share of a sentence's content words that its citation must hold."""
+        ordered = sorted(evidence, key=lambda item: (item.document_id, item.start))
+        self._sources = [_analysed(item) for item in ordered]
+        self._threshold = threshold
+        self._frequency = Counter(term for source in self._sources for term in source.terms)
+        self._written_small = {
+            word.term for source in self._sources for word in source.words if not word.capital and word.term
+        }
+
+    def check(self, sentence: str, question: str) -> Verdict:
+        """The verdict on one drafted sentence, given the question that it answers."""
+        text = clean(sentence)
+        claim = self._said(_YES_NO.sub("", text))
+        if not claim.terms and not claim.numbers:
+            # A bare "Yes." says nothing that a document could carry.
+            return Verdict(text, False, 0.0, (), "it states nothing of its own")
+        asked = self._said(question)
+        denies = text.casefold().startswith("no")
+        best: Verdict | None = None
+        for main in self._candidates(claim, asked):
+            chosen = [self._sources[index] for index in self._sources_for(main, claim.names)]
+            score, reason = self._judge(claim, asked, chosen, self._context(main), denies)
+            carried = () if reason else tuple(item.evidence for item in sorted(chosen, key=_place))
+            verdict = Verdict(text, not reason, round(score, 4), carried, reason, chosen[0].evidence)
+            if best is None or (verdict.supported, verdict.score) > (best.supported, best.score):
+                best = verdict
+        return best or Verdict(text, False, 0.0, (), "no document sentence shares its words")
+
+    # -- attribution ----------------------------------------------------------------------------
+
+    def _candidates(self, claim: _Said, asked: _Said) -> list[int]:
+        """The sentences most likely to carry the claim, best first; the question breaks ties."""
+        values = {number.value for number in claim.numbers}
+
+        def gain(index: int) -> tuple[float, float, int]:
+            source = self._sources[index]
+            own = sum(self._weight(term) for term in claim.terms & source.terms)
+            own += sum(NUMBER_WEIGHT for value in values if value in source.numbers)
+            return own, sum(self._weight(term) for term in asked.terms & source.terms), -index
+
+        ranked = sorted(range(len(self._sources)), key=gain, reverse=True)[:CANDIDATES]
+        return [index for index in ranked if gain(index)[0] > 0]
+
+    def _weight(self, term: str) -> float:
+        """Rarer among the sentences that were read, heavier."""
+        return math.log(1 + (len(self._sources) + 1) / (self._frequency[term] + 0.5))
+
+    def _sources_for(self, main: int, wanted: frozenset[str]) -> list[int]:
+        """`main`, and earlier sentences that name what it refers back to, as few as possible."""
+        chosen = [main]
+        missing = wanted - self._sources[main].terms
+        for index in self._before(main):
+            if len(chosen) == MOST_SOURCES or not missing:
+                break
+            if missing & self._sources[index].names:
+                chosen.append(index)
+                missing -= self._sources[index].terms
+        return chosen
+
+    def _before(self, main: int) -> list[int]:
+        """The sentences that `main` can refer back to, nearest first; none if it begins anew."""
+        if not self._sources[main].refers_back:
+            return []
+        document = self._sources[main].evidence.document_id
+        reach = range(main - 1, max(main - REACH, 0) - 1, -1)
+        return [index for index in reach if self._sources[index].evidence.document_id == document]
+
+    def _context(self, main: int) -> list[_Source]:
+        """What was asked about may stand a little before; that is context, not evidence to cite."""
+        return [self._sources[index] for index in (main, *self._before(main))]
+
+    # -- the check ------------------------------------------------------------------------------
+
+    def _judge(
+        self, claim: _Said, asked: _Said, sources: list[_Source], context: list[_Source], denies: bool
+    ) -> tuple[float, str]:
+        """The share of the claim that is covered, and what is wrong with it ("" when nothing is)."""
+        held, around = _Held(sources), _Held([*sources, *context])
+        asked_values = {number.value for number in asked.numbers}
+        for number in claim.numbers:
+            if number.value not in held.numbers | asked_values:
+                return 0.0, f"the number {_spelled(claim, number)} is not in the cited text"
+        for number in asked.numbers:
+            # "The two countries" presupposes nothing that a text would put in figures.
+            if number.value >= LEAST_FIGURE and number.value not in around.numbers:
+                return 0.0, f"the cited text does not speak of {_spelled(asked, number)}"
+        if lost := held.missing(claim.names, claim):
+            return 0.0, f"the name {lost[0]} is not in the cited text"
+
+        new = frozenset(t for t in claim.terms if not any(is_same_name(t, other) for other in asked.terms))
+        new_numbers = [number for number in claim.numbers if number.value not in asked_values]
+        if not new and not new_numbers and not is_yes_no(asked.text):
+            return 0.0, "it only repeats the question"
+        claim_share = self._share(claim.terms, held, claim)
+        asked_share = self._share(asked.terms, around, asked)
+        score = 0.6 * claim_share + 0.4 * asked_share
+        if contradiction := _contradiction(claim, sources[0], denies):
+            return score, contradiction
+        if claim_share < self._threshold:
+            return (
+                score,
+                f"not in the cited text: {', '.join(held.missing(claim.terms, claim))}",
+            )
+        if lost := around.missing(asked.names, asked):
+            return score, f"the cited text does not speak of {lost[0]}"
+        if asked.terms and asked_share < LEAST_ASKED:
+            return score, "the cited text is not about what was asked"
+        return score, ""
+
+    def _share(self, terms: Iterable[str], held: _Held, said: _Said) -> float:
+        """The weighted share of `terms` that is held; 1 of no terms."""
+        weights = {term: self._weight(term) for term in terms}
+        total = sum(weights.values())
+        return sum(w for term, w in weights.items() if held.has(term, said)) / total if total else 1.0
+
+    def _said(self, text: str) -> _Said:
+        found = tuple(words(text))
+        figures = tuple(numbers(text))
+        spans = [(number.start, number.end) for number in figures]
+        terms = frozenset(
+            word.term
+            for word in found
+            if word.term and not any(start <= word.start < end for start, end in spans)
+        )
+        proper = set(names(text))
+        first = next((word for word in found if word.term), None)
+        if first and first.capital and first.start == 0 and first.term not in self._written_small:
+            # A capital at the beginning is a name unless the documents write the word small.
+            proper.add(first.term)
+        return _Said(text, found, terms, frozenset(proper & terms), figures, acronyms(text))
+
+
+def _contradiction(claim: _Said, source: _Source, denies: bool) -> str:
+    """What the source denies or hedges and the claim does not, or the other way round."""
+    shared = claim.terms & source.terms
+    negated = denies or any(is_negation(word) for word in claim.words)
+    denied_here = _governed(claim.words, is_negation) & shared
+    denied_there = _governed(source.words, is_negation) & shared
+    if denied_there - denied_here and not negated:
+        return "the cited text denies it"
+    if denied_here and not any(is_negation(word) for word in source.words):
+        return "the cited text does not deny it"
+    if _governed(source.words, is_hedge) & shared and not any(is_hedge(word) for word in claim.words):
+        return "the cited text only says that it may be so"
+    return ""
+
+
+def is_yes_no(question: str) -> bool:
+    """Whether the question wants yes or no: it, or its last clause, begins with an auxiliary verb."""
+    clause = re.split(r"[,:;]\s", question.strip())[-1]
+    first = next((word.lower.replace("’", "'") for word in words(clause)), "")
+    opening = next((word.lower.replace("’", "'") for word in words(question)), "")
+    return first in _ASKS_YES_NO or opening in _ASKS_YES_NO
+
+
+def draft_sentences(draft: str) -> list[str]:
+    """The sentences of a draft, without surrounding space. A bare "Yes." goes with what follows it."""
+    found: list[str] = []
+    for line in draft.splitlines():
+        for part in map(str.strip, sentencex.segment("en", line)):
+            if part and found and not _YES_NO.sub("", found[-1]):
+                found[-1] += " " + part
+            elif part:
+                found.append(part)
+    return found
+
+
+def clean(sentence: str) -> str:
+    """A drafted sentence without footnote numbers, markup and doubled space, ending as a sentence does."""
+    text = " ".join(_MARK.sub("", sentence).replace("**", "").split()).strip()
+    if text and text[-1] not in ".!?…”\"'’)":
+        text += "."
+    return text
+
+
+def _analysed(evidence: Evidence) -> _Source:
+    found = tuple(words(evidence.text))
+    first_name = next((w.start for w in found if w.capital and w.term), len(evidence.text))
+    return _Source(
+        evidence=evidence,
+        words=found,
+        terms=frozenset(word.term for word in found if word.term),
+        names=frozenset(word.term for word in found if word.capital and word.term),
+        numbers=frozenset(number.value for number in numbers(evidence.text)),
+        # "Kyiv has said …" begins anew; "His visit …" and "The president …" need what came before.
+        refers_back=any(word.lower in _REFERRING and word.start < first_name for word in found),
+    )
+
+
+def _governed(found: Iterable[Word], governs: Callable[[Word], bool]) -> set[str]:
+    """Terms that stand within SCOPE words after a word for which `governs` is true."""
+    result: set[str] = set()
+    left = 0
+    for word in found:
+        if governs(word):
+            left = SCOPE
+        elif word.lower == "but":
+            left = 0
+        elif left:
+            left -= 1
+            if word.term:
+                result.add(word.term)
+    return result
+
+
+def _place(source: _Source) -> tuple[str, int]:
+    return source.evidence.document_id, source.evidence.start
+
+
+def _spelled(said: _Said, number: Number) -> str:
+    return said.text[number.start : number.end]

@@ -1,0 +1,341 @@
+"""From a question to a grounded answer: the whole story on one page.
+
+    condense → retrieve → gate → draft → ground → emit
+
+Nothing is emitted as an answer before it was checked; what the documents do not carry is refused
+with the nearest passages. `quote` mode, or no generator, answers with verbatim sentences.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from types import MappingProxyType
+
+from index.types import Collection, Embedder
+from rag.compose import AnswerBuilder
+from rag.condense import condense
+from rag.config import RagSettings
+from rag.errors import GenerationCancelled
+from rag.gate import Gate, draft_signals, retrieval_signals
+from rag.ground import Grounder, draft_sentences
+from rag.prompts import (
+    NOT_STATED,
+    REFUSAL,
+    STATED_CHOICES,
+    citation_grammar,
+    draft_question,
+    evidence_prompt,
+    judge_prompt,
+    section_prompt,
+    stated_probe,
+)
+from rag.question import sound_question
+from rag.retrieve import Retrieval, Retriever, section_of, sentences_of
+from rag.types import (
+    Answer,
+    AnswerEvent,
+    AnswerFinished,
+    Evidence,
+    EvidenceFound,
+    Generator,
+    Mode,
+    Prompt,
+    SentenceVerified,
+    Timings,
+    Turn,
+    Usage,
+    Withheld,
+)
+
+NEAREST = 3
+NOT_STATED_ANYWHERE = "the documents do not seem to state it"
+NOT_ANSWERING = "the sentence that comes nearest does not seem to answer the question"
+
+
+class Observer:
+    """Sees what an answer does not show. This one looks away: who wants to see overrides."""
+
+    def retrieved(self, retrieval: Retrieval) -> None:
+        """What was found for the question; `retrieval.question` is the one that stands alone."""
+
+    def gated(self, stage: str, signals: Mapping[str, float]) -> None:
+        """The gate was asked at this stage with these signals."""
+
+
+UNOBSERVED = Observer()
+
+
+@dataclass(slots=True)
+class Asked:
+    """What is gathered while one question is answered; private to one call of `stream`."""
+
+    question: str
+    standalone: str
+    began: float
+    cancelled: Callable[[], bool]
+    observer: Observer
+    builder: AnswerBuilder = field(default_factory=AnswerBuilder)
+    withheld: list[Withheld] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+    signals: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+    def elapsed_ms(self) -> int:
+        return round((time.monotonic() - self.began) * 1000)
+
+    def stamp(self, step: str) -> None:
+        self.timings = replace(self.timings, **{step: self.elapsed_ms()})
+
+
+class Pipeline:
+    """Answers questions from one collection. Without a generator it quotes."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        embedder: Embedder,
+        generator: Generator | None,
+        settings: RagSettings,
+        gate: Gate,
+    ) -> None:
+        self._collection = collection
+        self._embedder = embedder
+        self._generator = generator
+        self._settings = settings
+        self._gate = gate
+        self._retriever = Retriever(collection, embedder)
+        self.unread: Prompt | None = None
+        """The section of the last question, when it is worth reading ahead."""
+
+    def ask(
+        self,
+        question: str,
+        history: Sequence[Turn] = (),
+        *,
+        mode: Mode = "compose",
+        top: int | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+        observer: Observer = UNOBSERVED,
+    ) -> Answer:
+        """The finished answer. Raises QuestionError, ModelError, CollectionError, GenerationCancelled."""
+        events = self.stream(question, history, mode=mode, top=top, cancelled=cancelled, observer=observer)
+        for event in events:
+            if isinstance(event, AnswerFinished):
+                return event.answer
+        raise AssertionError("a stream ends with its answer")
+
+    def stream(
+        self,
+        question: str,
+        history: Sequence[Turn] = (),
+        *,
+        mode: Mode = "compose",
+        top: int | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+        observer: Observer = UNOBSERVED,
+    ) -> Iterator[AnswerEvent]:
+        """The evidence, then verified sentences one by one, then the answer."""
+        began = time.monotonic()
+        limit = self._settings.question_tokens
+        question = sound_question(question, limit=limit, count_tokens=self._embedder.count_tokens)
+        generator = self._generator if mode == "compose" else None
+        standalone = condense(question, history, generator, cancelled)
+        asked = Asked(question, standalone, began, cancelled, observer)
+        retrieval = self._retriever.retrieve(standalone, passages=self._settings.passages)
+        asked.stamp("retrieve")
+        observer.retrieved(retrieval)
+        evidence = retrieval.sentences[: top or self._settings.evidence]
+        yield EvidenceFound(evidence)
+        asked.stamp("first_evidence")
+        asked.signals = retrieval_signals(retrieval)
+        if not evidence:
+            asked.reason = "the collection holds nothing that resembles the question"
+        elif generator is None:
+            yield from self._quote(asked, retrieval)
+        else:
+            yield from self._write(asked, retrieval, evidence, generator)
+        yield AnswerFinished(self._finished(asked, evidence, generator))
+
+    def _opens(self, asked: Asked, stage: str, drafted: Mapping[str, float] = MappingProxyType({})) -> bool:
+        signals = {**asked.signals, **drafted}
+        asked.observer.gated(stage, signals)
+        return self._gate.opens(stage, signals)
+
+    # -- quoting --------------------------------------------------------------------------------
+
+    def _quote(self, asked: Asked, retrieval: Retrieval) -> Iterator[AnswerEvent]:
+        if not self._opens(asked, "quote"):
+            asked.reason = "no sentence of the documents is close enough to the question"
+            return
+        yield self._quoted(asked, retrieval.sentences[0])
+
+    def _quoted(self, asked: Asked, source: Evidence) -> SentenceVerified:
+        return asked.builder.add(" ".join(source.text.split()), [source], 1.0)
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def _write(
+        self, asked: Asked, retrieval: Retrieval, evidence: Sequence[Evidence], generator: Generator
+    ) -> Iterator[AnswerEvent]:
+        prompt, read = self._choose(retrieval, evidence, generator)
+        asked.signals["stated"] = _stated(prompt, asked.standalone, generator)
+        if not self._opens(asked, "before"):
+            asked.reason = NOT_STATED_ANYWHERE
+            return
+        grounder = Grounder(read, threshold=self._settings.support)
+        verdicts = [
+            grounder.check(sentence, asked.standalone) for sentence in self._draft(asked, prompt, generator)
+        ]
+        supported = [verdict for verdict in verdicts if verdict.supported]
+        chief = next(iter(supported or verdicts), None)
+        # A draft that is not fit to be shown still tells which sentence the model had in mind.
+        likeliest = chief.main if chief and chief.main else evidence[0]
+        asked.signals["judged"] = _judged(likeliest, asked.standalone, generator)
+        is_open = bool(supported) and self._opens(asked, "after", draft_signals(chief, asked.standalone))
+        for verdict in verdicts:
+            if is_open and verdict.supported:
+                yield asked.builder.add(verdict.text, verdict.sources, verdict.score)
+            else:
+                asked.withheld.append(Withheld(verdict.text, verdict.reason or NOT_ANSWERING))
+        if is_open:
+            return
+        asked.reason = NOT_ANSWERING if verdicts else "the model found no answer in them"
+        for source in dict.fromkeys((likeliest, _same(evidence[0], likeliest))):
+            if source is not likeliest:
+                asked.signals["judged"] = _judged(source, asked.standalone, generator)
+            if self._opens(asked, "verbatim"):
+                yield self._quoted(asked, source)
+                return
+
+    def _choose(
+        self, retrieval: Retrieval, evidence: Sequence[Evidence], generator: Generator
+    ) -> tuple[Prompt, list[Evidence]]:
+        """The fixed prompt, and the sentences that count as read: the section's, or the passages'."""
+        prompt, sentences = self._section(retrieval)
+        if generator.has_reading(prompt):
+            self.unread = None
+            return prompt, sentences
+        self.unread = prompt
+        return evidence_prompt(self._packed(retrieval, evidence)), list(retrieval.sentences)
+
+    def section_for(self, question: str, history: Sequence[Turn] = ()) -> Prompt | None:
+        """What a question would have read first; None where nothing resembles it. Runs no model."""
+        standalone = condense(question, history, None)
+        retrieval = self._retriever.retrieve(standalone, passages=self._settings.passages)
+        return self._section(retrieval)[0] if retrieval.sentences else None
+
+    def _section(self, retrieval: Retrieval) -> tuple[Prompt, list[Evidence]]:
+        """The section of the best sentence as a prompt, and its sentences."""
+        best = retrieval.sentences[0]
+        hit = next(
+            hit
+            for hit in retrieval.hits
+            if hit.passage.document_id == best.document_id
+            and hit.passage.start <= best.start < hit.passage.end
+        )
+        document = self._collection.document(best.document_id)
+        passages = self._collection.passages(best.document_id)
+        section = section_of(passages, hit.passage, max_tokens=self._settings.section_tokens)
+        prompt = section_prompt(document.text[section[0].start : section[-1].end], document.id)
+        return prompt, sentences_of(document, section)
+
+    def _packed(self, retrieval: Retrieval, evidence: Sequence[Evidence]) -> list[Evidence]:
+        """The best sentences that fit, each with the one before it where that fits too, in order."""
+        ordered = sorted(retrieval.sentences, key=_place)
+        before = {
+            later: earlier
+            for earlier, later in pairwise(ordered)
+            if earlier.document_id == later.document_id and 0 <= later.start - earlier.end <= 2
+        }
+        costs = dict(
+            zip(ordered, self._embedder.count_tokens([sentence.text for sentence in ordered]), strict=True)
+        )
+        chosen: set[Evidence] = set()
+        left = self._settings.evidence_tokens
+        for wanted in (*evidence, *(before[item] for item in evidence[:3] if item in before)):
+            cost = costs[wanted] + 4
+            if wanted not in chosen and (cost <= left or not chosen):
+                chosen.add(wanted)
+                left -= cost
+        return [replace(item, number=number) for number, item in enumerate(sorted(chosen, key=_place), 1)]
+
+    def _draft(self, asked: Asked, prompt: Prompt, generator: Generator) -> Iterator[str]:
+        """Whole sentences of the draft, each as soon as the next has begun."""
+        draft = ""
+        given = 0
+        pieces = generator.generate(
+            replace(prompt, question=draft_question(asked.standalone)),
+            max_tokens=self._settings.answer_tokens,
+            temperature=self._settings.temperature,
+            seed=self._settings.seed,
+            # Nothing in the prompt is numbered, so no number is a citation.
+            grammar=citation_grammar(0),
+            cancelled=asked.cancelled,
+        )
+        stop = ""
+        for piece in pieces:
+            if not draft and piece.text:
+                asked.stamp("first_token")
+            draft += piece.text
+            if piece.usage is not None:
+                asked.usage, stop = asked.usage + piece.usage, piece.stop
+            elif piece.text.strip():
+                whole = draft_sentences(draft)[:-1]
+                yield from (sentence for sentence in whole[given:] if not _declines(sentence))
+                given = max(given, len(whole))
+        rest = draft_sentences(draft)[given:]
+        if stop == "length" and rest:
+            # Cut off in mid-sentence: a torn sentence is not a statement.
+            asked.withheld.append(Withheld(rest.pop(), "it was not finished"))
+        yield from (sentence for sentence in rest if not _declines(sentence))
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def _finished(self, asked: Asked, evidence: Sequence[Evidence], generator: Generator | None) -> Answer:
+        if asked.cancelled():
+            raise GenerationCancelled("the answer was no longer wanted")
+        asked.stamp("total")
+        builder = asked.builder
+        return Answer(
+            status="answered" if builder.text else "unanswerable",
+            answer=builder.text or REFUSAL,
+            sentences=builder.sentences,
+            citations=builder.citations,
+            nearest=() if builder.text else tuple(evidence[:NEAREST]),
+            withheld=tuple(asked.withheld),
+            reason="" if builder.text else asked.reason,
+            question=asked.question,
+            model=generator.name if generator else "",
+            collection=self._collection.name,
+            usage=asked.usage,
+            timings_ms=asked.timings,
+        )
+
+
+def _stated(prompt: Prompt, question: str, generator: Generator) -> float:
+    """How much likelier the model is to say that the answer is stated than that it is not, in nats."""
+    yes, no = generator.choose(replace(prompt, question=stated_probe(question)), STATED_CHOICES)
+    return yes - no
+
+
+def _judged(source: Evidence, question: str, generator: Generator) -> float:
+    """How much likelier the model is to say that this one sentence answers the question than not, in nats."""
+    yes, no = generator.choose(judge_prompt(source.text, question), STATED_CHOICES)
+    return yes - no
+
+
+def _same(one: Evidence, other: Evidence) -> Evidence:
+    """`other` where both are the same range: ranked and read sentences differ in number and score."""
+    return other if _place(one) == _place(other) else one
+
+
+def _declines(sentence: str) -> bool:
+    return sentence.strip().casefold().startswith(NOT_STATED.casefold())
+
+
+def _place(evidence: Evidence) -> tuple[str, int]:
+    return evidence.document_id, evidence.start

@@ -1,0 +1,319 @@
+"""Words, numbers and names of a text, folded so that the same thing written differently compares equal.
+
+Retrieval, the gate and the check all see text through this module, so that they agree on what a
+word is. Stems are Snowball's English ones (Porter 2); function words carry no content.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import snowballstemmer
+
+# "U. S.", as some models space it, is one word too.
+_WORD = re.compile(r"(?:[^\W\d_]\. ?){2,}(?<! )|\d+(?:[.,]\d+)*|[^\W\d_]+(?:[’'\-][^\W\d_]+)*", re.UNICODE)
+_ACRONYM = re.compile(r"(?:[A-Z]\. ?){2,}|[A-Z]{2,6}")
+
+FUNCTION_WORDS = frozenset(
+    """a about above after again against all also am an and any are as at be because been before being
+    below between both but by can cannot could did do does doing done down during each either else ever
+    every few for from further get gets got had has have having he her here hers herself him himself his
+    how however i if in into is it its itself just let like many may me might more most much must my
+    myself nor now of off on once only or other our ours ourselves out over own per said same say says
+    shall she should since so some such than that the their theirs them themselves then there these they
+    this those through to too under until up upon us very via was we were what when where whether which
+    while who whom whose why will with within would yet you your yours yourself according mr mrs ms dr
+    tell told please take takes took taken taking place make makes made making go goes went gone give
+    gives gave given happen happens happened occur occurs occurred""".split()
+)
+NEGATIONS = frozenset(
+    "no not never none nobody nothing neither nor without cannot barely hardly scarcely n't".split()
+)
+HEDGES = frozenset(
+    "may might could possibly perhaps allegedly reportedly potentially probably likely unlikely".split()
+)
+
+# Past forms and plurals that no suffix rule reaches, by the form that is compared.
+_IRREGULAR = {
+    form: base
+    for base, forms in (
+        line.strip().split(": ")
+        for line in """arise: arose arisen
+        bear: bore borne
+        beat: beaten
+        become: became
+        begin: began begun
+        break: broke broken
+        bring: brought
+        build: built
+        buy: bought
+        catch: caught
+        child: children
+        choose: chose chosen
+        come: came
+        deal: dealt
+        draw: drew drawn
+        drink: drank drunk
+        drive: drove driven
+        eat: ate eaten
+        fall: fell fallen
+        feed: fed
+        feel: felt
+        fight: fought
+        find: found
+        flee: fled
+        fly: flew flown
+        forget: forgot forgotten
+        freeze: froze frozen
+        grow: grew grown
+        hear: heard
+        hide: hid hidden
+        hold: held
+        keep: kept
+        know: knew known
+        lead: led
+        leave: left
+        lend: lent
+        lose: lost
+        man: men
+        mean: meant
+        meet: met
+        pay: paid
+        rise: rose risen
+        run: ran
+        see: saw seen
+        seek: sought
+        sell: sold
+        send: sent
+        shake: shook shaken
+        shoot: shot
+        sing: sang sung
+        sink: sank sunk
+        speak: spoke spoken
+        spend: spent
+        stand: stood
+        steal: stole stolen
+        strike: struck stricken
+        swear: swore sworn
+        swim: swam swum
+        teach: taught
+        think: thought
+        throw: threw thrown
+        understand: understood
+        wear: wore worn
+        win: won
+        woman: women
+        write: wrote written""".splitlines()
+    )
+    for form in forms.split()
+}
+
+_UNITS = {
+    word: value
+    for value, word in enumerate(
+        """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
+        sixteen seventeen eighteen nineteen""".split()
+    )
+}
+_TENS = {
+    word: 10 * value
+    for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
+}
+_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_ORDINALS = {
+    word: value
+    for value, word in enumerate(
+        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split(), start=1
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word at its place. `term` is its folded stem: what compares equal; "" for function words.
+
+    `capital`: it begins with an upper-case letter. `initial`: it stands where any word would.
+    """
+
+    text: str
+    start: int
+    end: int
+    term: str
+    capital: bool
+    initial: bool
+
+    @property
+    def lower(self) -> str:
+        return self.text.casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number in figures or words; `value` exact as written."""
+
+    value: float
+    start: int
+    end: int
+
+
+@functools.lru_cache(maxsize=65536)
+def fold(word: str) -> str:
+    """Case, accents, possessives and the dots of acronyms taken off; an acronym keeps its capitals."""
+    word = word.replace("’", "'")
+    for ending in ("'s", "'S"):
+        word = word.removesuffix(ending)
+    word = word.removesuffix("'")
+    if _ACRONYM.fullmatch(word):
+        return word.replace(".", "").replace(" ", "")
+    decomposed = unicodedata.normalize("NFKD", word)
+    return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
+
+
+@functools.lru_cache(maxsize=65536)
+def term_of(word: str) -> str:
+    """The folded stem of a content word; "" for a function word."""
+    folded = fold(word)
+    if folded[:1].isdigit():
+        return folded.replace(",", "")
+    if folded.isupper():
+        return folded
+    if folded in FUNCTION_WORDS or folded in NEGATIONS or folded.endswith("n't"):
+        return ""
+    folded = _IRREGULAR.get(folded, folded)
+    # A stemmer object is not safe to share between threads; one is cheap to make.
+    return str(snowballstemmer.stemmer("english").stemWord(folded))
+
+
+def words(text: str) -> Iterator[Word]:
+    """The words of `text` in order. Hyphenated words are taken apart, "three-day" as two."""
+    initial = True
+    end = 0
+    for match in _WORD.finditer(text):
+        between = text[end : match.start()]
+        initial = (initial and not end) or bool(re.search(r"[.!?:“\"‘(\n\[]", between)) or end == 0
+        position = match.start()
+        for part in re.split(r"(-)", match.group()):
+            if part and part != "-":
+                yield Word(part, position, position + len(part), term_of(part), part[0].isupper(), initial)
+                initial = False
+            position += len(part)
+        end = match.end()
+
+
+def content_terms(text: str) -> frozenset[str]:
+    """The folded stems of the content words of `text`."""
+    return frozenset(word.term for word in words(text) if word.term)
+
+
+def names(text: str) -> frozenset[str]:
+    """Terms written with a capital where no sentence begins: names, months, weekdays, acronyms."""
+    return frozenset(word.term for word in words(text) if word.capital and not word.initial and word.term)
+
+
+def numbers(text: str) -> list[Number]:
+    """Numbers in figures ("12,000", "1.5 million") and in words ("three thousand", "third")."""
+    found: list[Number] = []
+    run: list[Word] = []
+    linked = ""
+    for word in words(text):
+        if run and word.lower == "and" and run[-1].lower in _SCALES:
+            linked = word.text
+            continue
+        gap = text[run[-1].end : word.start].strip(" \u00a0\n\t-") if run else ""
+        if run and (gap != linked or not _continues(run, word)):
+            found.extend(_close(run))
+            run = []
+        linked = ""
+        if _is_number_word(word):
+            run.append(word)
+    found.extend(_close(run))
+    return found
+
+
+def _is_number_word(word: Word) -> bool:
+    lower = word.lower
+    return lower[0].isdigit() or lower in _UNITS or lower in _TENS or lower in _ORDINALS or lower in _SCALES
+
+
+def _continues(run: list[Word], word: Word) -> bool:
+    lower, last = word.lower, run[-1].lower
+    if lower in _SCALES:
+        return True
+    if last in _TENS:
+        return 0 < _UNITS.get(lower, 0) < 10 or 0 < _ORDINALS.get(lower, 0) < 10
+    return last in _SCALES and (lower in _UNITS or lower in _TENS)
+
+
+def _close(run: list[Word]) -> Iterator[Number]:
+    if not run or (len(run) == 1 and run[0].lower in _SCALES):
+        return
+    total = current = 0.0
+    for word in run:
+        lower = word.lower
+        if lower[0].isdigit():
+            current += _figures(lower)
+        elif lower in _SCALES:
+            scale = _SCALES[lower]
+            if scale == 100:
+                current = max(current, 1) * scale
+            else:
+                total += max(current, 1) * scale
+                current = 0
+        else:
+            current += _UNITS.get(lower, 0) + _TENS.get(lower, 0) + _ORDINALS.get(lower, 0)
+    yield Number(total + current, run[0].start, run[-1].end)
+
+
+def _figures(text: str) -> float:
+    """ "12,000" is twelve thousand; "1.5" is one and a half; "1,5" is read as 15 is not: as 1.5."""
+    groups = text.split(",")
+    if len(groups) > 1 and all(len(group.partition(".")[0]) == 3 for group in groups[1:]):
+        return float("".join(groups))
+    return float(text.replace(",", ".", 1).replace(",", "")) if text.count(".") <= 1 else _dotted(text)
+
+
+def _dotted(text: str) -> float:
+    groups = text.split(".")
+    return float("".join(groups)) if all(len(g) == 3 for g in groups[1:]) else float(groups[0])
+
+
+def is_negation(word: Word) -> bool:
+    lower = word.lower.replace("’", "'")
+    return lower in NEGATIONS or lower.endswith("n't")
+
+
+def is_hedge(word: Word) -> bool:
+    return word.lower in HEDGES
+
+
+def acronyms(text: str) -> dict[str, frozenset[str]]:
+    """Initials of runs of capitalised words, each with its words' terms: "United Nations" gives UN."""
+    found: dict[str, frozenset[str]] = {}
+    run: list[Word] = []
+    end = 0
+    for word in words(text):
+        if run and not (word.capital and text[end : word.start].isspace()):
+            run = []
+        if word.capital:
+            run.append(word)
+        for first in range(len(run) - 1):
+            part = run[first:]
+            found["".join(member.text[0] for member in part)] = frozenset(member.term for member in part)
+        end = word.end
+    return found
+
+
+# Endings that make a people or a language of a place: Russia, Russian; Iraq, Iraqi.
+_OF_A_PLACE = frozenset({"n", "an", "ian", "ean", "i", "ese", "ish"})
+
+
+def is_same_name(one: str, other: str) -> bool:
+    """Whether two folded names are equal, or one is the adjective of the other."""
+    if one == other:
+        return True
+    short, long = sorted((one, other), key=len)
+    return len(short) >= 4 and long.startswith(short) and long[len(short) :] in _OF_A_PLACE

@@ -1,0 +1,172 @@
+"""What may be shown and what may not: each test is one way in which a small model goes wrong."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from rag.ground import Grounder, clean, draft_sentences, is_yes_no
+from rag.types import Evidence
+
+TEXT = [
+    "The harbour of Rotterdam was enlarged in 2013.",
+    "It handles 467 million tonnes of goods a year, the port authority said.",
+    "Mayor Ahmed Aboutaleb has said that up to 1,200 dock workers may be hired.",
+    "The union FNV estimated that 300 dock workers are missing, and expects 900 by December.",
+    "Allard Castelein did not confirm or deny the figures.",
+    "His successor, Boudewijn Siemons, was praised by the union and by Lena Vos, the widow of a crane driver.",
+    "The talks lasted three days.",
+    "There was no progress toward an agreement.",
+    "Ukrainian grain is unloaded in the Botlek, said Mr. Siemons.",
+    "The United Nations inspects each ship.",
+]
+
+
+@pytest.fixture(scope="module")
+def grounder() -> Grounder:
+    evidence = []
+    start = 0
+    for number, text in enumerate(TEXT, start=1):
+        evidence.append(
+            Evidence(number, "d", "Port news", "file:///d", None, start, start + len(text), text, 0.0, "")
+        )
+        start += len(text) + 1
+    return Grounder(evidence, threshold=0.75)
+
+
+@pytest.mark.parametrize(
+    ("claim", "question", "cited"),
+    [
+        ("The harbour was enlarged in 2013.", "When was the harbour of Rotterdam enlarged?", [1]),
+        ("In 2013.", "When was the harbour of Rotterdam enlarged?", [1]),
+        ("Up to 1,200 dock workers may be hired.", "How many dock workers may the mayor hire?", [3]),
+        ("FNV estimated that three hundred dock workers are missing.", "How many are missing?", [4]),
+        ("The talks lasted 3 days.", "How long did the talks last?", [7]),
+        ("There was no progress toward an agreement.", "Was there any progress?", [8]),
+        ("The UN inspects each ship.", "Who inspects the ships?", [10]),
+        ("Grain from Ukraine is unloaded in the Botlek.", "Where is the grain unloaded?", [9]),
+        # "It" is the harbour of the sentence before, which the claim names: both are needed.
+        (
+            "The harbour of Rotterdam handles 467 million tonnes of goods.",
+            "What does the harbour handle?",
+            [1, 2],
+        ),
+        # "His" is Castelein's.
+        ("Castelein's successor was praised by the union.", "Whose successor was praised?", [5, 6]),
+    ],
+)
+def test_supported_by_the_fewest_sentences(
+    grounder: Grounder, claim: str, question: str, cited: list[int]
+) -> None:
+    verdict = grounder.check(claim, question)
+    assert verdict.reason == ""
+    assert [source.number for source in verdict.sources] == cited
+    assert 0 < verdict.score <= 1
+
+
+@pytest.mark.parametrize(
+    ("claim", "question", "reason"),
+    [
+        # An invented figure, an invented day, a figure of somebody else.
+        ("The harbour was enlarged in 2014.", "When was the harbour enlarged?", "the number 2014"),
+        ("The harbour was enlarged on 3 May 2013.", "When was the harbour enlarged?", "the number 3"),
+        (
+            "The mayor said that 300 dock workers may be hired.",
+            "How many may be hired?",
+            "300|mayor|may be so",
+        ),
+        # A name that is not there, and one that is there but not in this matter.
+        ("The harbour was enlarged by Mark Rutte.", "Who enlarged the harbour?", "name Mark"),
+        (
+            "Lena Vos was praised for the harbour of Rotterdam.",
+            "Who was praised for the harbour?",
+            "name|not in",
+        ),
+        # What the text denies, hedges, or does not deny.
+        ("Castelein confirmed the figures.", "Did Castelein confirm the figures?", "denies"),
+        ("There was progress toward an agreement.", "Was there progress?", "denies"),
+        ("1,200 dock workers were hired.", "How many dock workers were hired?", "may be so"),
+        ("The harbour was never enlarged.", "Was the harbour enlarged?", "does not deny"),
+        # New words that stand nowhere near.
+        (
+            "The talks lasted three days because of a strike over wages.",
+            "Why did they last?",
+            "not in the cited",
+        ),
+        # What was asked about is not what the sentence is about.
+        (
+            "It was enlarged in 2013.",
+            "When was the harbour of Antwerp enlarged?",
+            "does not speak of Antwerp",
+        ),
+        (
+            "The talks lasted three days.",
+            "Who paid the lawyers' bill for breakfast in Delft?",
+            "does not speak|not about",
+        ),
+        # No statement at all.
+        ("The harbour of Rotterdam was enlarged.", "When was the harbour of Rotterdam enlarged?", "repeats"),
+        ("Yes.", "Was the harbour enlarged?", "states nothing"),
+        ("", "Was the harbour enlarged?", "states nothing"),
+        ("Bananas ripen quickly.", "When was the harbour enlarged?", "no document sentence|not in the cited"),
+    ],
+)
+def test_withheld_with_a_reason(grounder: Grounder, claim: str, question: str, reason: str) -> None:
+    verdict = grounder.check(claim, question)
+    assert not verdict.supported
+    assert verdict.sources == ()
+    assert re.search(reason, verdict.reason), verdict.reason
+
+
+def test_the_number_that_the_model_gave_is_only_a_hint(grounder: Grounder) -> None:
+    verdict = grounder.check("The talks lasted three days [4].", "How long did the talks last?")
+    assert verdict.text == "The talks lasted three days."
+    assert [source.number for source in verdict.sources] == [7]
+
+
+def test_documents_are_not_mixed() -> None:
+    def evidence(number: int, document: str, text: str) -> Evidence:
+        return Evidence(number, document, "", "", None, 0, len(text), text, 0.0, "")
+
+    grounder = Grounder(
+        [evidence(1, "a", "Ann Lee spoke in Oslo."), evidence(2, "b", "She spoke in Rome.")], threshold=0.75
+    )
+    # "She" in another document is not Ann Lee.
+    assert not grounder.check("Ann Lee spoke in Rome.", "Where did Ann Lee speak?").supported
+    assert grounder.check("Ann Lee spoke in Oslo.", "Where did Ann Lee speak?").supported
+
+
+def test_no_evidence() -> None:
+    verdict = Grounder([], threshold=0.75).check("Anything at all.", "What?")
+    assert not verdict.supported
+
+
+def test_drafts_are_split_into_sentences_and_a_bare_yes_goes_with_the_next() -> None:
+    assert draft_sentences("Mr. Putin met Lloyd J. Austin III. He left.\nThen it rained.") == [
+        "Mr. Putin met Lloyd J. Austin III.",
+        "He left.",
+        "Then it rained.",
+    ]
+    assert draft_sentences("Yes. He did it.") == ["Yes. He did it."]
+    assert draft_sentences(" \n ") == []
+
+
+def test_clean_takes_marks_and_markup_off() -> None:
+    assert clean("It is **done** [1][2]") == "It is done."
+    assert clean("“We need peace.”") == "“We need peace.”"
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("Did he come?", True),
+        ("If they are open, will Russia be open?", True),
+        ("Hasn't it begun?", True),
+        ("Who came?", False),
+        ("In which city did they meet?", False),
+        ("", False),
+    ],
+)
+def test_questions_that_want_yes_or_no(question: str, expected: bool) -> None:
+    assert is_yes_no(question) is expected
