@@ -1,0 +1,387 @@
+"""The command line: what can be typed, what it means for the settings, and how a run ends.
+
+Click gives the parsing and the help. The commands themselves stand in `rag.commands`. That module, the
+settings and the screen bring FAISS, pydantic and Rich with them: they are imported where they are used
+("heavy"), so that `--help`, `--version` and a typing error cost a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from index.errors import FootnoteError, UsageError
+from rag.eval_options import OPTIONS as EVAL_OPTIONS
+from rag.jsonform import dumps, error_object
+from rag.visible import visible
+
+if TYPE_CHECKING:
+    from rag.config import Settings
+    from rag.present import Screen
+    from rag.types import Mode
+
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+"""What a shell reports for a program that SIGPIPE ended, as it would any filter in front of `head`."""
+
+HELP_WIDTH = 80
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_EXIT_CODES = """\b
+Exit codes:
+  0 answered, or done      1 failure        2 not usable as typed
+  3 collection             4 model          5 the documents do not answer it
+  130 interrupted"""
+
+
+def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, listed in the help in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _show_version(context: click.Context, _: click.Parameter, is_wanted: bool) -> None:
+    if not is_wanted or context.resilient_parsing:
+        return
+    try:
+        found = version("footnote")
+    except PackageNotFoundError:
+        found = "(not installed)"  # run from the source folder
+    click.echo(f"footnote {found}")
+    context.exit()
+
+
+_HOME = click.option(
+    "--home", type=click.Path(path_type=Path), metavar="FOLDER", help="Where collections and models are kept."
+)
+_OFFLINE = click.option("--offline", is_flag=True, help="Never try the network.")
+_COLLECTION = click.option(
+    "-c",
+    "--collection",
+    metavar="NAME|FOLDER",
+    help="The collection: a name, or a folder when it has a slash in it.  [default: default]",
+)
+_PLACES = _together(_COLLECTION, _HOME)
+_ANSWERING = _together(
+    click.option(
+        "-q", "--quote", is_flag=True, help="Answer with the documents' own sentences; no model runs."
+    ),
+    click.option(
+        "-n", "--top", type=click.IntRange(1, 50), metavar="N", help="Number of sources to look at."
+    ),
+    click.option(
+        "-m",
+        "--model",
+        metavar="NAME|FILE",
+        help="Chat model: see models list, hf:OWNER/REPO/FILE, a GGUF file.",
+    ),
+    _COLLECTION,
+    _OFFLINE,
+    _HOME,
+)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": HELP_WIDTH},
+    epilog=_EXIT_CODES,
+)
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version.",
+)
+def cli() -> None:
+    """Answers from your own documents, on your own machine.
+
+    Every sentence of an answer carries a footnote to the exact characters that support it; what the
+    documents do not support is not said.
+
+    \b
+      footnote index ~/notes
+      footnote ask "Where did they meet?"
+    """
+
+
+@cli.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_PLACES
+@_OFFLINE
+def index(paths: tuple[Path, ...], **flags: Any) -> int:
+    """Index files and folders, or bring what is indexed up to date.
+
+    Reads text, Markdown, HTML, PDF and DOCX. Folders are walked; hidden files and what .gitignore and
+    .footnoteignore name are passed over. Files that have not changed are not read again, and files that have
+    vanished from a folder are removed. A file that cannot be read is named with the reason, the others are
+    indexed, and the exit code is 1.
+    """
+    from rag import commands  # heavy
+
+    settings, screen = _ready(flags)
+    return commands.index(settings, screen, paths)
+
+
+@cli.command()
+@click.argument("question", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as one JSON object.")
+@click.option(
+    "--stream", "streams", is_flag=True, help="Print each sentence once verified; with --json, events."
+)
+@_ANSWERING
+def ask(
+    question: tuple[str, ...], as_json: bool, streams: bool, quote: bool, top: int | None, **flags: Any
+) -> int:
+    """Answer one question from the collection.
+
+    Without QUESTION, or with -, the question is read from standard input. The answer goes to standard output
+    and everything else to standard error. In a terminal sentences appear as they are verified. When the
+    documents do not answer the question, it says so, shows the nearest passages, and exits with code 5.
+    """
+    from rag import commands  # heavy
+
+    settings, screen = _ready(flags)
+    if as_json and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the terminal speaks
+    mode: Mode = "quote" if quote else "compose"
+    return commands.ask(settings, screen, question, mode=mode, top=top, as_json=as_json, streams=streams)
+
+
+@cli.command()
+@_ANSWERING
+def chat(quote: bool, top: int | None, **flags: Any) -> int:
+    """Ask question after question, follow-ups included.
+
+    A question may lean on earlier ones: "And where was he born?" is understood.
+
+    /sources shows the sources of the last answer in full, /new forgets the conversation, /help lists what
+    can be typed, /quit or Ctrl-D leaves. Ctrl-C stops an answer.
+    """
+    from rag import commands  # heavy
+
+    settings, screen = _ready(flags)
+    return commands.chat(settings, screen, mode="quote" if quote else "compose", top=top)
+
+
+@cli.command("eval")
+@click.argument("gold", metavar="GOLD", type=click.Path(path_type=Path))
+@_together(*EVAL_OPTIONS, _OFFLINE, _HOME)
+def evaluate(gold: Path, home: Path | None, model: str | None, offline: bool, **typed: Any) -> int:
+    """Measure answers against a gold set of questions.
+
+    GOLD's documents are indexed into a collection of their own, kept under HOME/eval, and its questions asked
+    as people would ask them. No model judges: metrics compare with gold answers and gold evidence, each with
+    its 95 % interval over questions.
+
+    The exit code is 1 when a metric is worse than in the baseline by more than its interval, or beyond its
+    --fail-under. Times and tokens are compared too, but fail nothing.
+
+    \b
+      footnote eval seeds/gold.jsonl --fail-under citation_exactness=1
+      footnote eval --format squad dev.json --limit 300 --sample 1
+    """
+    from rag import eval_command  # heavy
+
+    settings, screen = _ready({"home": home, "model": model, "offline": offline})
+    if typed["as_json"] and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8")
+    return eval_command.evaluate(settings, screen, eval_command.options_of(gold, **typed))
+
+
+@cli.group()
+def models() -> None:
+    """List, fetch and verify model files."""
+
+
+@models.command("list")
+@_HOME
+def models_list(**flags: Any) -> int:
+    """List the models of the catalogue and those fetched from the hub.
+
+    A model is verified when its digest was checked since its files last changed.
+    """
+    from rag import commands  # heavy
+
+    settings, screen = _ready(flags)
+    return commands.list_models(settings, screen)
+
+
+@models.command("pull")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@_HOME
+@_OFFLINE
+def models_pull(names: tuple[str, ...], **flags: Any) -> int:
+    """Fetch models, each checked against its digest.
+
+    NAME is a name of the catalogue or hf:OWNER/REPO/FILE. Without NAME, the chat model and the embedder of
+    the settings are fetched. What is there and sound is not fetched again.
+    """
+    from rag import commands  # heavy
+
+    settings, screen = _ready(flags)
+    return commands.pull_models(settings, screen, names)
+
+
+@models.command("verify")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@_HOME
+def models_verify(names: tuple[str, ...], **flags: Any) -> int:
+    """Read every byte of models and compare their digests.
+
+    Without NAME, all models that are here. The exit code is 4 when one is damaged.
+    """
+    from rag import commands  # heavy
+
+    settings, screen = _ready(flags)
+    return commands.verify_models(settings, screen, names)
+
+
+@cli.command()
+@click.option("--repair", is_flag=True, help="Make again what can be made again from the catalogue.")
+@_PLACES
+def check(repair: bool, **flags: Any) -> int:
+    """Check a collection, every part against every other.
+
+    Each finding is a line; the exit code is 3 when one is left. Nothing is changed without --repair.
+    """
+    from rag import commands  # heavy
+
+    settings, screen = _ready(flags)
+    return commands.check_collection(settings, screen, repair=repair)
+
+
+def _ready(flags: dict[str, Any]) -> tuple[Settings, Screen]:
+    """Settings from the flags given, and the screen."""
+    from rag.config import load_settings  # heavy
+
+    model = flags.pop("model", None)
+    offline = flags.pop("offline", False) or None
+    return load_settings(**flags, rag__model=model, offline=offline), _screen()
+
+
+def _screen() -> Screen:
+    from rag.present import Screen  # heavy
+
+    return Screen(sys.stdout, sys.stderr, colours=not os.environ.get("NO_COLOR"))
+
+
+def help_text(*commands: str) -> str:
+    """The help of `footnote` or of one of its commands, as it is printed into a pipe.
+
+    `help_text("models", "pull")` is what `footnote models pull --help` prints.
+    """
+    context = click.Context(cli, info_name="footnote", **_context_settings(terminal=False))
+    command: click.Command = cli
+    for name in commands:
+        assert isinstance(command, click.Group)
+        found = command.get_command(context, name)
+        if found is None:
+            raise UsageError(f"there is no command {name}: see footnote --help")
+        command, context = found, click.Context(found, parent=context, info_name=name)
+    return command.get_help(context) + "\n"
+
+
+def _context_settings(*, terminal: bool) -> dict[str, Any]:
+    """Into a pipe the help has one width, whatever COLUMNS says, so that it can be compared."""
+    return {**cli.context_settings, **({} if terminal else {"terminal_width": HELP_WIDTH})}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out one command line; the exit code. Nothing is raised, whatever happens."""
+    as_json, streams = "--json" in arguments, "--stream" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal that cannot show a character shows a question mark; an answer is not lost for it.
+            stream.reconfigure(errors="replace")
+    try:
+        code = _carried_out(arguments)
+        sys.stdout.flush()
+        return code
+    except FootnoteError as error:
+        _report(error, as_json, streams)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            sys.stderr.write("\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _let_go_of_output()
+        return PIPE_CLOSED
+    except Exception as error:
+        return _unexpected(error, as_json, streams)
+
+
+def _carried_out(arguments: Sequence[str]) -> int:
+    try:
+        extra = _context_settings(terminal=sys.stdout.isatty())
+        with cli.make_context("footnote", list(arguments), **extra) as context:
+            return int(cli.invoke(context) or 0)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return UsageError.exit_code
+    except click.ClickException as error:
+        context_of_error = getattr(error, "ctx", None)
+        path = context_of_error.command_path if context_of_error else "footnote"
+        message = " ".join(error.format_message().split()).rstrip(".")
+        raise UsageError(f"{message}; see {path} --help") from error
+
+
+def _unexpected(error: Exception, as_json: bool, streams: bool) -> int:
+    if os.environ.get("FOOTNOTE_DEBUG"):
+        # Only who debugs Footnote itself needs it.
+        import traceback
+
+        traceback.print_exception(error)
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    failure = FootnoteError(f"unexpected {reason}; set FOOTNOTE_DEBUG=1 to see where")
+    with contextlib.suppress(OSError, ValueError):
+        _report(failure, as_json, streams)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return failure.exit_code
+    _let_go_of_output()
+    return failure.exit_code
+
+
+def _report(error: FootnoteError, as_json: bool, streams: bool) -> None:
+    """One line on standard error; for programs one object there, and the last event of a stream."""
+    if not as_json:
+        sys.stderr.write(visible(f"footnote: {error}") + "\n")
+        sys.stderr.flush()
+        return
+    if streams:
+        with contextlib.suppress(OSError):
+            sys.stdout.write(dumps({"event": "error", **error_object(error)}) + "\n")
+            sys.stdout.flush()
+    sys.stderr.write(dumps(error_object(error)) + "\n")
+    sys.stderr.flush()
+
+
+def _let_go_of_output() -> None:
+    """Nobody reads on: what is still buffered goes nowhere, instead of into a message at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def main() -> NoReturn:
+    """The entry point of `footnote`."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,273 @@
+"""What each command of `footnote` does. Returns exit codes; what goes wrong is raised.
+
+`rag.cli` declares the commands and imports this module only when one of them runs, since the index and the
+pipeline behind it take longer to import than `--help` should take.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from index.catalog import Catalog
+from index.check import check
+from index.errors import FootnoteError, ModelError, UnreadableDocument
+from index.ingest import IngestProgress, IngestReport, index_paths
+from index.models import ModelStatus, PullProgress
+from rag.chat import Chat, typed_lines
+from rag.config import Settings
+from rag.errors import QuestionError
+from rag.jsonform import answer_object, dumps, event_object
+from rag.present import AnswerView, PullView, Screen
+from rag.question import CHARACTERS_PER_TOKEN
+from rag.session import (
+    EXTRACTIVE_MODEL,
+    HASH_EMBEDDER,
+    Session,
+    in_bytes,
+    open_collection,
+    open_embedder,
+    open_readings,
+    open_session,
+    open_store,
+)
+from rag.types import Answer, AnswerFinished, Mode
+from rag.visible import visible
+
+ANSWERED, FAILED, COLLECTION, MODEL, UNANSWERABLE = 0, 1, 3, 4, 5
+
+
+# -- index and check ----------------------------------------------------------------------------
+
+
+def index(settings: Settings, screen: Screen, paths: Sequence[Path]) -> int:
+    for path in paths:
+        # Before a model is fetched for nothing.
+        if not path.exists():
+            raise UnreadableDocument(f"{path} does not exist: check the path.")
+    with pulling(screen) as notify:
+        embedder = open_embedder(settings, notify)
+    with open_collection(settings, embedder, must_exist=False) as collection:
+        try:
+            with _indexing(screen) as on_event:
+                report = index_paths(collection, paths, settings.index, on_event)
+        except KeyboardInterrupt:
+            screen.note("Interrupted. What was indexed is kept; the same command goes on from there.")
+            raise
+        open_readings(settings).keep_only({info.id for info in collection.documents()})
+    for path_name, reason in report.failed:
+        screen.note(f"footnote: {reason}" if path_name in reason else f"footnote: {path_name}: {reason}")
+    screen.write(_summary(report) + "\n")
+    return FAILED if report.failed else ANSWERED
+
+
+@contextlib.contextmanager
+def _indexing(screen: Screen) -> Iterator[Callable[[IngestProgress], None]]:
+    with screen.progress() as progress:
+        task = progress.add_task("indexing", total=None, counted="")
+
+        def on_event(event: IngestProgress) -> None:
+            counted = f"{event.files}/{event.files_total} files, {event.passages} passages"
+            progress.update(task, completed=event.files, total=event.files_total, counted=counted)
+
+        yield on_event
+
+
+def _summary(report: IngestReport) -> str:
+    parts = [
+        f"{report.added} added",
+        f"{report.updated} updated",
+        f"{report.unchanged} unchanged",
+        f"{report.removed} removed",
+        f"{report.passed_over} passed over",
+    ]
+    if report.ignored:
+        parts.append(f"{report.ignored} ignored")
+    if report.failed:
+        parts.append(f"{len(report.failed)} not readable")
+    return ", ".join(parts)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def check_collection(settings: Settings, screen: Screen, *, repair: bool) -> int:
+    folder = settings.collection_folder
+    fingerprint = None
+    with contextlib.suppress(ModelError):  # what is stored can be checked without the model
+        fingerprint = open_embedder(settings.model_copy(update={"offline": True})).fingerprint
+    with contextlib.closing(Catalog(folder)) as catalog, catalog.reading() as reader:
+        totals = reader.totals()
+    findings = check(folder, fingerprint, repair)
+    for finding in findings:
+        mark = "repaired: " if finding.repaired else ""
+        screen.write(visible(mark + finding.what) + "\n")
+    left = [finding for finding in findings if not finding.repaired]
+    if any(finding.severity == "derived" for finding in left) and not repair:
+        screen.note("footnote: what is derived can be made again: run footnote check --repair")
+    if not left:
+        held = f"{_counted(totals.documents, 'document')}, {_counted(totals.passages, 'passage')}"
+        screen.write(f"{visible(str(folder))} is sound: {held}\n")
+    return COLLECTION if left else ANSWERED
+
+
+# -- ask and chat -------------------------------------------------------------------------------
+
+
+def ask(
+    settings: Settings,
+    screen: Screen,
+    words: Sequence[str],
+    *,
+    mode: Mode,
+    top: int | None,
+    as_json: bool,
+    streams: bool,
+) -> int:
+    question = " ".join(words)
+    if question in ("", "-"):
+        question = _question_from_input(settings, screen)
+    with pulling(screen) as notify:
+        session = open_session(settings, mode, question=question, notify=notify)
+    with session:
+        answer = _answered(session, screen, question, mode, top, as_json=as_json, streams=streams)
+        screen.out.flush()
+        unread = session.pipeline.unread
+        if unread is not None and settings.rag.read_ahead and mode == "compose":
+            session.leave(unread)
+    return ANSWERED if answer.status == "answered" else UNANSWERABLE
+
+
+def _answered(
+    session: Session,
+    screen: Screen,
+    question: str,
+    mode: Mode,
+    top: int | None,
+    *,
+    as_json: bool,
+    streams: bool,
+) -> Answer:
+    events: Any = session.pipeline.stream(question, mode=mode, top=top)
+    # Closed at once when something breaks off: until then it holds the generator's turn.
+    with screen.waiting("searching") as waiting, contextlib.closing(events):
+        view = AnswerView(screen, waiting, streams=streams or screen.is_terminal)
+        for event in events:
+            if not as_json:
+                view.show(event)
+            elif streams:
+                screen.write(dumps(event_object(event)) + "\n")
+            if isinstance(event, AnswerFinished):
+                waiting.end()
+                if as_json and not streams:
+                    screen.write(dumps(answer_object(event.answer)) + "\n")
+                answer: Answer = event.answer
+    return answer
+
+
+def _question_from_input(settings: Settings, screen: Screen) -> str:
+    """All of standard input, or one line from a person. Raises QuestionError."""
+    if sys.stdin.isatty():
+        screen.err.write("Question: ")
+        screen.err.flush()
+        return sys.stdin.readline()
+    # An endless input is refused like any other that is too long. Four bytes are the longest character.
+    most = 4 * CHARACTERS_PER_TOKEN * settings.rag.question_tokens
+    data = sys.stdin.buffer.read(most + 1)
+    if len(data) > most:
+        raise QuestionError(
+            f"the question has more than {most} bytes, the limit is {settings.rag.question_tokens} tokens: "
+            "ask a shorter one"
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise QuestionError("the question on standard input is not UTF-8: convert it") from error
+
+
+def chat(settings: Settings, screen: Screen, *, mode: Mode, top: int | None) -> int:
+    with pulling(screen) as notify:
+        session = open_session(settings, mode, notify=notify)
+    with session, typed_lines(sys.stdin, screen, settings.home / "chat_history") as read_line:
+        # Its model loads while the first question is typed. Not a daemon: torch must not be cut off.
+        warming = threading.Thread(target=_warm_up, args=(session,), name="warm-up")
+        warming.start()
+        if screen.is_terminal and sys.stdin.isatty():
+            held = _counted(len(session.collection.documents()), "document")
+            screen.note(f"{held} in {session.collection.name}. Ask, or type /help.")
+        Chat(session, screen, read_line, mode=mode, top=top).run()
+    return ANSWERED
+
+
+def _warm_up(session: Session) -> None:
+    with contextlib.suppress(FootnoteError):  # the first question meets it again, where it can be said
+        session.embedder.embed(["ready"])
+
+
+# -- models -------------------------------------------------------------------------------------
+
+
+def list_models(settings: Settings, screen: Screen) -> int:
+    statuses = open_store(settings).statuses()
+    rows = [_row(status) for status in statuses]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        screen.write("  ".join(cells).rstrip() + "\n")
+    return ANSWERED
+
+
+def _row(status: ModelStatus) -> tuple[str, ...]:
+    state = "not here" if not status.present else "verified" if status.verified else "not verified"
+    name = visible(status.name) + (" (default)" if status.default else "")
+    return name, status.kind, in_bytes(status.bytes), state, status.licence
+
+
+def pull_models(settings: Settings, screen: Screen, names: Sequence[str]) -> int:
+    store = open_store(settings)
+    for name in names or _needed(settings):
+        with pulling(screen) as notify:
+            path = store.pull(name, notify)
+        screen.write(f"{visible(name)}  {visible(str(path))}\n")
+    return ANSWERED
+
+
+def verify_models(settings: Settings, screen: Screen, names: Sequence[str]) -> int:
+    store = open_store(settings)
+    here = [status.name for status in store.statuses() if status.present]
+    if not (names or here):
+        screen.note(f"No model is in {settings.models_folder}: run footnote models pull.")
+    code = ANSWERED
+    for name in names or here:
+        try:
+            with screen.waiting(f"reading {visible(name)}"):
+                path = store.verify(name)
+        except ModelError as error:
+            screen.note(f"footnote: {error}")
+            code = MODEL
+        else:
+            screen.write(f"{visible(name)}  sound  {visible(str(path))}\n")
+    return code
+
+
+def _needed(settings: Settings) -> list[str]:
+    wanted = (settings.rag.model, settings.index.embedder)
+    return [name for name in wanted if name not in {EXTRACTIVE_MODEL, HASH_EMBEDDER}]
+
+
+@contextlib.contextmanager
+def pulling(screen: Screen) -> Iterator[Callable[[PullProgress], None]]:
+    """Shows the pulls of a block; nothing at all where nothing is pulled."""
+    with screen.downloads() as progress:
+        views: dict[str, PullView] = {}
+
+        def notify(step: PullProgress) -> None:
+            view = views.setdefault(step.model, PullView(screen, progress))
+            view.show(step.model, step.message, step.done, step.total)
+
+        yield notify

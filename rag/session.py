@@ -1,0 +1,193 @@
+"""From settings to a pipeline that can answer: the one place where the parts are put together.
+
+The order is the point. What is cheap to refuse is refused first: a collection that is not there, a model
+file of the wrong kind, a collection made with another embedder, a question that is too long. Only then is a
+large model fetched, and only then the model's process started, which loads while the embedder does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from index.catalog import Catalog
+from index.collection import LocalCollection
+from index.embed import HashEmbedder, SentenceTransformerEmbedder
+from index.errors import ModelDamaged, ModelUnavailable
+from index.models import CATALOGUE, Kind, ModelStore, PullProgress
+from index.types import Embedder
+from rag.config import Settings
+from rag.gate import load_gate
+from rag.generate import ExtractiveGenerator, LlamaGenerator
+from rag.pipeline import Pipeline
+from rag.question import sound_question
+from rag.readings import ReadingStore
+from rag.types import Generator, Mode, Prompt
+
+HASH_EMBEDDER = "hash"
+"""As `index.embedder`: the fake that needs no model."""
+
+EXTRACTIVE_MODEL = "extractive"
+"""As `rag.model`: the fake that needs no model."""
+
+Notify = Callable[[PullProgress], None]
+
+
+def _silent(_: PullProgress) -> None:
+    """For callers who do not watch."""
+
+
+def open_store(settings: Settings) -> ModelStore:
+    return ModelStore(settings.models_folder, offline=settings.offline)
+
+
+def open_embedder(settings: Settings, notify: Notify = _silent) -> Embedder:
+    """The embedder of the settings, fetched where it has to be. Raises ModelError."""
+    spec = settings.index.embedder
+    if spec == HASH_EMBEDDER:
+        return HashEmbedder()
+    store = open_store(settings)
+    folder = obtain(settings, spec, "embedder", notify)
+    return SentenceTransformerEmbedder(
+        folder, fingerprint=_fingerprint(folder, store.digest(spec)), batch_size=settings.index.batch_size
+    )
+
+
+def open_generator(settings: Settings, notify: Notify = _silent) -> Generator:
+    """The chat model of the settings, fetched where it has to be, its process not yet started."""
+    spec = settings.rag.model
+    if spec == EXTRACTIVE_MODEL:
+        return ExtractiveGenerator()
+    path = obtain(settings, spec, "chat", notify)
+    is_path = spec not in CATALOGUE and not spec.startswith("hf:")
+    return LlamaGenerator(
+        path,
+        name=path.stem if is_path else spec,
+        digest=open_store(settings).digest(spec),
+        context_tokens=settings.rag.context_tokens,
+        threads=settings.rag.threads,
+        readings=open_readings(settings),
+    )
+
+
+def open_readings(settings: Settings) -> ReadingStore:
+    return ReadingStore(settings.collection_folder / "readings", max_bytes=settings.rag.readings_bytes)
+
+
+def open_collection(settings: Settings, embedder: Embedder, *, must_exist: bool = True) -> LocalCollection:
+    """Raises CollectionNotFound where it has to exist, EmbedderMismatch, CollectionDamaged, SchemaTooNew."""
+    if must_exist:
+        return LocalCollection.open(settings.collection_folder, embedder)
+    return LocalCollection.create_or_open(settings.collection_folder, embedder, settings.index)
+
+
+def require_collection(settings: Settings) -> None:
+    """Raises CollectionNotFound and what else keeps a collection shut, without an embedder."""
+    with closing(Catalog(settings.collection_folder)) as catalog, catalog.reading() as reader:
+        if reader.meta("fingerprint") is None:
+            raise catalog.not_found()
+
+
+def obtain(settings: Settings, spec: str, kind: Kind, notify: Notify = _silent) -> Path:
+    """The verified path of a model, fetched after `notify` was told what and how large it is."""
+    store = open_store(settings)
+    try:
+        return store.locate(spec, kind)
+    except (ModelUnavailable, ModelDamaged):
+        entry = CATALOGUE.get(spec)
+        if not settings.offline and (entry or spec.startswith("hf:")):
+            size = entry.bytes if entry else None
+            message = f"fetching {spec}{f' ({in_bytes(size)})' if size else ''} into {settings.models_folder}"
+            notify(PullProgress(spec, "store", message, 0, size))
+        store.pull(spec, notify)
+        return store.locate(spec, kind)
+
+
+def in_bytes(count: int) -> str:
+    """A size for people, in powers of a thousand: "491 MB"."""
+    size, units = float(count), ["bytes", "kB", "MB", "GB"]
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
+        units.pop(0)
+    return f"{size:.1f} {units[0]}" if units[0] == "GB" else f"{size:.0f} {units[0]}"
+
+
+@dataclass(slots=True)
+class Session:
+    """What answers questions, and what has to be closed afterwards. Use it in a `with` statement."""
+
+    settings: Settings
+    collection: LocalCollection
+    embedder: Embedder
+    generator: Generator | None
+    pipeline: Pipeline
+    _closing: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    def leave(self, prompt: Prompt) -> None:
+        """Let the model's process go on alone: it reads this section for the next question, and ends."""
+        if isinstance(self.generator, LlamaGenerator):
+            self.generator.leave(prompt)
+
+    def close(self) -> None:
+        self._closing.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Where Ctrl-C struck may still hold the generator's turn, and closing it would wait for ever. Its
+        # process ends by itself when this one does.
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.collection.close()
+        else:
+            self.close()
+
+
+def open_session(
+    settings: Settings, mode: Mode = "compose", *, question: str | None = None, notify: Notify = _silent
+) -> Session:
+    """Everything that answers questions, the model's process started. In quote mode there is no model.
+
+    A `question` that is to come first is checked before any model is loaded. Raises QuestionError,
+    CollectionError, ModelError, and UsageError for a gate that cannot be used.
+    """
+    limit = settings.rag.question_tokens
+    if question is not None:
+        sound_question(question, limit=limit)
+    gate = load_gate(settings.rag.gate)
+    require_collection(settings)
+    if mode == "compose":
+        _refuse_unsuitable(settings)
+    with ExitStack() as stack:
+        embedder = open_embedder(settings, notify)
+        collection = stack.enter_context(open_collection(settings, embedder))
+        if question is not None:
+            sound_question(question, limit=limit, count_tokens=embedder.count_tokens)
+        generator = open_generator(settings, notify) if mode == "compose" else None
+        if isinstance(generator, LlamaGenerator):
+            stack.enter_context(generator)
+            generator.start()
+        pipeline = Pipeline(collection, embedder, generator, settings.rag, gate)
+        return Session(settings, collection, embedder, generator, pipeline, stack.pop_all())
+
+
+def _refuse_unsuitable(settings: Settings) -> None:
+    """Raises ModelError for a chat model that could not serve even if it were fetched."""
+    if settings.rag.model == EXTRACTIVE_MODEL:
+        return
+    try:
+        open_store(settings).locate(settings.rag.model, "chat")
+    except (ModelUnavailable, ModelDamaged):
+        if settings.rag.model not in CATALOGUE and not settings.rag.model.startswith("hf:"):
+            raise
+
+
+def _fingerprint(folder: Path, digest: str) -> str:
+    """A catalogue model keeps its name wherever it lies; another is called by its folder."""
+    known = next((entry.name for entry in CATALOGUE.values() if entry.sha256 == digest), folder.name)
+    return f"{known}:{digest[:12]}"
