@@ -182,7 +182,7 @@ class Pipeline:
         self, asked: Asked, retrieval: Retrieval, evidence: Sequence[Evidence], generator: Generator
     ) -> Iterator[AnswerEvent]:
         prompt, read = self._choose(retrieval, evidence, generator)
-        asked.signals["stated"] = _stated(prompt, asked.standalone, generator)
+        asked.signals["stated"] = _stated(prompt, asked, generator)
         if not self._opens(asked, "before"):
             asked.reason = NOT_STATED_ANYWHERE
             return
@@ -194,7 +194,7 @@ class Pipeline:
         chief = next(iter(supported or verdicts), None)
         # A draft that is not fit to be shown still tells which sentence the model had in mind.
         likeliest = chief.main if chief and chief.main else evidence[0]
-        asked.signals["judged"] = _judged(likeliest, asked.standalone, generator)
+        asked.signals["judged"] = _judged(likeliest, asked, generator)
         is_open = bool(supported) and self._opens(asked, "after", draft_signals(chief, asked.standalone))
         for verdict in verdicts:
             if is_open and verdict.supported:
@@ -206,7 +206,7 @@ class Pipeline:
         asked.reason = NOT_ANSWERING if verdicts else "the model found no answer in them"
         for source in dict.fromkeys((likeliest, _same(evidence[0], likeliest))):
             if source is not likeliest:
-                asked.signals["judged"] = _judged(source, asked.standalone, generator)
+                asked.signals["judged"] = _judged(source, asked, generator)
             if self._opens(asked, "verbatim"):
                 yield self._quoted(asked, source)
                 return
@@ -316,15 +316,17 @@ class Pipeline:
         )
 
 
-def _stated(prompt: Prompt, question: str, generator: Generator) -> float:
+def _stated(prompt: Prompt, asked: Asked, generator: Generator) -> float:
     """How much likelier the model is to say that the answer is stated than that it is not, in nats."""
-    yes, no = generator.choose(replace(prompt, question=stated_probe(question)), STATED_CHOICES)
+    probe = replace(prompt, question=stated_probe(asked.standalone))
+    yes, no = generator.choose(probe, STATED_CHOICES, asked.cancelled)
     return yes - no
 
 
-def _judged(source: Evidence, question: str, generator: Generator) -> float:
+def _judged(source: Evidence, asked: Asked, generator: Generator) -> float:
     """How much likelier the model is to say that this one sentence answers the question than not, in nats."""
-    yes, no = generator.choose(judge_prompt(source.text, question), STATED_CHOICES)
+    prompt = judge_prompt(source.text, asked.standalone)
+    yes, no = generator.choose(prompt, STATED_CHOICES, asked.cancelled)
     return yes - no
 
 

@@ -210,7 +210,9 @@ class Generator(Protocol):
         """Pieces of text, never torn inside a character; the last has `usage`. Raises ModelError."""
         ...
 
-    def choose(self, prompt: Prompt, choices: Sequence[str]) -> tuple[float, ...]:
+    def choose(
+        self, prompt: Prompt, choices: Sequence[str], cancelled: Callable[[], bool] = lambda: False
+    ) -> tuple[float, ...]:
         """The log-probability of each choice's first token as the reply's next token."""
         ...
 
