@@ -18,7 +18,8 @@ class Passed:
     run. `scores` are this question's metrics by name; one that is undefined for it is absent.
     `confidence` in [0, 1] orders questions for the risk–coverage curve: the gate's probability.
     `gold` are the gold ranges by document id, one list of (start, end) a set of alternatives.
-    `signals` are what the gate went by, at the `stages` at which it was asked, in that order.
+    `signals` are all that the gate went by; `stages` what it had each time that it was asked, by stage, in
+    that order: what was learnt later is not in the earlier ones.
     """
 
     id: str
@@ -32,7 +33,7 @@ class Passed:
     confidence: float | None
     signals: Mapping[str, float]
     history: tuple[Turn, ...] = ()
-    stages: tuple[str, ...] = ()
+    stages: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
