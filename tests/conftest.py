@@ -13,10 +13,10 @@ from typing import Any
 
 import platformdirs
 import pytest
+from small_collection import small_collection
 
 from index.collection import LocalCollection
 from index.models import ModelStore
-from small_collection import small_collection
 
 SEED = Path(__file__).parent.parent / "seeds" / "000_ca632847ae230c67.txt"
 
@@ -47,11 +47,13 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
-_MODELS_HOME = Path(os.environ.get("FOOTNOTE_HOME") or platformdirs.user_data_dir("footnote", appauthor=False))
+_MODELS_HOME = Path(
+    os.environ.get("FOOTNOTE_HOME") or platformdirs.user_data_dir("footnote", appauthor=False)
+)
 
 
 def _model(name: str) -> Path:
-    """A model of the catalogue from where `footnote models pull` keeps it, pulled first if it is not there."""
+    """A model of the catalogue where `footnote models pull` keeps it, pulled first if it is not there."""
     store = ModelStore(_MODELS_HOME / "models", offline=True)
     if not any(status.name == name and status.present for status in store.statuses()):
         command = [sys.executable, "-m", "rag", "models", "pull", name]
@@ -79,7 +81,7 @@ def default_gguf() -> Path:
 def models_home(minilm_folder: Path, default_gguf: Path) -> Iterator[Path]:
     """A FOOTNOTE_HOME whose models folder holds the default models."""
     assert minilm_folder.parent == default_gguf.parent
-    yield _MODELS_HOME
+    return _MODELS_HOME
 
 
 @pytest.fixture

@@ -43,7 +43,9 @@ def test_a_range_keeps_its_number_and_stands_once_for_each_sentence() -> None:
     assert builder.text == "They met in Kazan [1]. He went there in June [2][1]!"
     assert [citation.number for citation in builder.citations] == [1, 2, 1]
     for citation, words in zip(
-        builder.citations, ["They met in Kazan", "He went there in June", "He went there in June"], strict=True
+        builder.citations,
+        ["They met in Kazan", "He went there in June", "He went there in June"],
+        strict=True,
     ):
         assert builder.text[citation.answer_start : citation.answer_end] == words
     for sentence in builder.sentences:

@@ -15,7 +15,7 @@ TEXT = [
     "Mayor Ahmed Aboutaleb has said that up to 1,200 dock workers may be hired.",
     "The union FNV estimated that 300 dock workers are missing, and expects 900 by December.",
     "Allard Castelein did not confirm or deny the figures.",
-    "His successor, Boudewijn Siemons, was praised by the union and by Lena Vos, the widow of a crane driver.",
+    "His successor, Boudewijn Siemons, was praised by the union and by Lena Vos, a crane driver's widow.",
     "The talks lasted three days.",
     "There was no progress toward an agreement.",
     "Ukrainian grain is unloaded in the Botlek, said Mr. Siemons.",

@@ -33,7 +33,9 @@ def pipeline(collection: LocalCollection, *drafts: str, **closed: bool) -> Pipel
 
 
 def test_a_supported_draft_is_answered_with_exact_citations(collection: LocalCollection) -> None:
-    answer = pipeline(collection, "The oldest flamingo is 61 years old.").ask("How old is the oldest flamingo?")
+    answer = pipeline(collection, "The oldest flamingo is 61 years old.").ask(
+        "How old is the oldest flamingo?"
+    )
     assert answer.status == "answered"
     assert answer.answer == "The oldest flamingo is 61 years old [1]."
     (citation,) = answer.citations
@@ -58,7 +60,9 @@ def test_events_come_in_order_and_add_up_to_the_answer(collection: LocalCollecti
 
 
 def test_a_wrong_number_is_withheld_and_a_sentence_quoted_instead(collection: LocalCollection) -> None:
-    answer = pipeline(collection, "The oldest flamingo is 16 years old.").ask("How old is the oldest flamingo?")
+    answer = pipeline(collection, "The oldest flamingo is 16 years old.").ask(
+        "How old is the oldest flamingo?"
+    )
     assert answer.answer == "The oldest flamingo is 61 years old [1]."
     (withheld,) = answer.withheld
     assert withheld.text == "The oldest flamingo is 16 years old."
@@ -91,9 +95,13 @@ def test_a_closed_gate_spares_the_draft(collection: LocalCollection) -> None:
 
 
 def test_a_sentence_cut_off_by_the_limit_is_no_statement(collection: LocalCollection) -> None:
-    generator = ExtractiveGenerator(["The oldest flamingo is 61 years old. Flamingos breed there every spring"])
+    generator = ExtractiveGenerator(
+        ["The oldest flamingo is 61 years old. Flamingos breed there every spring"]
+    )
     settings = RagSettings(answer_tokens=9)
-    answer = Pipeline(collection, collection.embedder, generator, settings, gate()).ask("How old is the oldest?")
+    answer = Pipeline(collection, collection.embedder, generator, settings, gate()).ask(
+        "How old is the oldest?"
+    )
     assert answer.answer == "The oldest flamingo is 61 years old [1]."
     assert [item.reason for item in answer.withheld] == ["it was not finished"]
 

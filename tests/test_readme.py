@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from rag.cli import cli
-from rag.config import RagSettings
 from index.config import IndexSettings
 from index.model_entries import CATALOGUE
+from rag.cli import cli
+from rag.config import RagSettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,7 +23,9 @@ def test_it_shows_the_help_of_every_command() -> None:
     assert shown == {"", *cli.commands}
 
 
-@pytest.mark.parametrize(("command", "text"), HELP, ids=[command.strip() or "footnote" for command, _ in HELP])
+@pytest.mark.parametrize(
+    ("command", "text"), HELP, ids=[command.strip() or "footnote" for command, _ in HELP]
+)
 def test_help_is_what_the_program_prints(command: str, text: str) -> None:
     result = CliRunner().invoke(cli, [*command.split(), "--help"], prog_name="footnote")
     assert result.exit_code == 0

@@ -10,10 +10,14 @@ from rag.retrieve import Retriever, coverage, section_of, sentences_of
 
 
 def test_the_answering_sentence_is_first_and_exact(collection: LocalCollection) -> None:
-    retrieval = Retriever(collection, collection.embedder).retrieve("How old is the oldest flamingo?", passages=4)
+    retrieval = Retriever(collection, collection.embedder).retrieve(
+        "How old is the oldest flamingo?", passages=4
+    )
     best = retrieval.sentences[0]
     assert best.text == "The oldest flamingo is 61 years old."
-    assert [sentence.number for sentence in retrieval.sentences] == list(range(1, len(retrieval.sentences) + 1))
+    assert [sentence.number for sentence in retrieval.sentences] == list(
+        range(1, len(retrieval.sentences) + 1)
+    )
     for sentence in retrieval.sentences:
         assert collection.document(sentence.document_id).text[sentence.start : sentence.end] == sentence.text
     scores = [sentence.score for sentence in retrieval.sentences]
@@ -22,7 +26,9 @@ def test_the_answering_sentence_is_first_and_exact(collection: LocalCollection) 
 
 
 def test_words_that_stand_nowhere_are_unknown(collection: LocalCollection) -> None:
-    retrieval = Retriever(collection, collection.embedder).retrieve("Does Napoleon feed flamingos?", passages=4)
+    retrieval = Retriever(collection, collection.embedder).retrieve(
+        "Does Napoleon feed flamingos?", passages=4
+    )
     assert retrieval.unknown == {"Napoleon", "feed"}
 
 
@@ -44,13 +50,16 @@ def test_coverage_is_the_weighted_share() -> None:
 
 
 def passage(ordinal: int, tokens: int) -> Passage:
-    return Passage("d", ordinal, ordinal * 10, ordinal * 10 + 9, "", (Sentence(ordinal * 10, ordinal * 10 + 9),), tokens)
+    return Passage(
+        "d", ordinal, ordinal * 10, ordinal * 10 + 9, "", (Sentence(ordinal * 10, ordinal * 10 + 9),), tokens
+    )
 
 
 def test_sections_depend_on_the_document_alone() -> None:
     passages = [passage(ordinal, 40) for ordinal in range(7)]
     sections = {
-        tuple(member.ordinal for member in section_of(passages, wanted, max_tokens=100)) for wanted in passages
+        tuple(member.ordinal for member in section_of(passages, wanted, max_tokens=100))
+        for wanted in passages
     }
     assert sections == {(0, 1), (2, 3), (4, 5), (6,)}
 
