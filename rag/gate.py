@@ -19,6 +19,10 @@ from rag.ground import Verdict
 from rag.retrieve import Retrieval
 from rag.words import names, numbers, words
 
+# When the gate is asked: of verbatim quoting without a model; before the draft; of a draft that passed
+# the check; of quoting a sentence where none did.
+STAGES = ("quote", "before", "after", "verbatim")
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
@@ -44,6 +48,8 @@ def load_gate(path: str = "") -> Gate:
     try:
         text = Path(path).read_text() if path else resources.files("rag").joinpath("gate.json").read_text()
         stages = json.loads(text)["stages"]
+        if missing := [stage for stage in STAGES if stage not in stages]:
+            raise ValueError(f"it has no stage {', '.join(missing)}")
         return Gate(
             intercept={name: float(stage["intercept"]) for name, stage in stages.items()},
             weights={

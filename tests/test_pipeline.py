@@ -9,13 +9,11 @@ from index.config import IndexSettings
 from index.embed import HashEmbedder
 from rag.config import RagSettings
 from rag.errors import GenerationCancelled, QuestionError
-from rag.gate import Gate
+from rag.gate import STAGES, Gate
 from rag.generate import ExtractiveGenerator
 from rag.pipeline import Pipeline
 from rag.prompts import NOT_STATED, REFUSAL
 from rag.types import AnswerFinished, EvidenceFound, SentenceVerified, Turn
-
-STAGES = ("quote", "before", "after", "verbatim")
 
 
 def gate(**closed: bool) -> Gate:
