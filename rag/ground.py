@@ -14,6 +14,7 @@ The check is lexical on purpose: it can be explained, costs microseconds, and ho
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -57,9 +58,12 @@ _ASKS_YES_NO = frozenset(
     isn't aren't wasn't weren't don't doesn't didn't hasn't haven't can't couldn't won't""".split()
 )
 _YES_NO = re.compile(r"^(yes|no)\b[\s,.:;—–-]*", re.IGNORECASE)
-_REFERRING = frozenset(
-    "he she him his her hers they them their theirs it its this that these those such the we our".split()
+_DENYING = content_terms(
+    "deny denial refuse refusal fail failure lack reject rejection unable impossible absent absence ban avoid"
 )
+# Words by which a sentence refers to what was named before: by themselves, or for what they possess.
+_REFERRING = frozenset("he she him hers they them theirs it this that these those such we".split())
+_POSSESSING = frozenset("his her their its our".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class _Source:
     names: frozenset[str]
     numbers: frozenset[float]
     refers_back: bool
+    possessed: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +159,7 @@ class Grounder:
         denies = text.casefold().startswith("no")
         best: Verdict | None = None
         for main in self._candidates(claim, asked):
-            chosen = [self._sources[index] for index in self._sources_for(main, claim.names)]
+            chosen = [self._sources[index] for index in self._sources_for(main, claim)]
             score, reason = self._judge(claim, asked, chosen, self._context(main), denies)
             carried = () if reason else tuple(item.evidence for item in sorted(chosen, key=_place))
             verdict = Verdict(text, not reason, round(score, 4), carried, reason, chosen[0].evidence)
@@ -181,10 +186,14 @@ class Grounder:
         """Rarer among the sentences that were read, heavier."""
         return math.log(1 + (len(self._sources) + 1) / (self._frequency[term] + 0.5))
 
-    def _sources_for(self, main: int, wanted: frozenset[str]) -> list[int]:
+    def _sources_for(self, main: int, claim: _Said) -> list[int]:
         """`main`, and earlier sentences that name what it refers back to, as few as possible."""
         chosen = [main]
-        missing = wanted - self._sources[main].terms
+        source = self._sources[main]
+        if source.possessed and not source.possessed & claim.terms:
+            # "His visit was condemned" says nothing of him that does not speak of the visit.
+            return chosen
+        missing = claim.names - source.terms
         for index in self._before(main):
             if len(chosen) == MOST_SOURCES or not missing:
                 break
@@ -274,7 +283,7 @@ def _contradiction(claim: _Said, source: _Source, denies: bool) -> str:
     denied_there = _governed(source.words, is_negation) & shared
     if denied_there - denied_here and not negated:
         return "the cited text denies it"
-    if denied_here and not any(is_negation(word) for word in source.words):
+    if any(is_negation(word) for word in claim.words) and not any(map(_denies, source.words)):
         return "the cited text does not deny it"
     if _governed(source.words, is_hedge) & shared and not any(is_hedge(word) for word in claim.words):
         return "the cited text only says that it may be so"
@@ -287,6 +296,11 @@ def is_yes_no(question: str) -> bool:
     first = next((word.lower.replace("’", "'") for word in words(clause)), "")
     opening = next((word.lower.replace("’", "'") for word in words(question)), "")
     return first in _ASKS_YES_NO or opening in _ASKS_YES_NO
+
+
+def _denies(word: Word) -> bool:
+    """A negation, or a verb or noun that is one: "failed to", "refused", "lack of"."""
+    return is_negation(word) or word.term in _DENYING
 
 
 def draft_sentences(draft: str) -> list[str]:
@@ -311,16 +325,27 @@ def clean(sentence: str) -> str:
 
 def _analysed(evidence: Evidence) -> _Source:
     found = tuple(words(evidence.text))
-    first_name = next((w.start for w in found if w.capital and w.term), len(evidence.text))
+    first_name = next((index for index, word in enumerate(found) if word.capital and word.term), len(found))
+    opening = found[:first_name]
     return _Source(
         evidence=evidence,
         words=found,
         terms=frozenset(word.term for word in found if word.term),
         names=frozenset(word.term for word in found if word.capital and word.term),
         numbers=frozenset(number.value for number in numbers(evidence.text)),
-        # "Kyiv has said …" begins anew; "His visit …" and "The president …" need what came before.
-        refers_back=any(word.lower in _REFERRING and word.start < first_name for word in found),
+        # "Kyiv has said …" begins anew; "He said …" and "His visit …" need what came before.
+        refers_back=any(word.lower in _REFERRING | _POSSESSING for word in opening),
+        possessed=frozenset() if any(w.lower in _REFERRING for w in opening) else _possessed(found, opening),
     )
+
+
+def _possessed(found: Sequence[Word], opening: Sequence[Word]) -> frozenset[str]:
+    """What belongs to the one who is referred to: "visit" of "His long-planned visit was condemned"."""
+    index = next((i for i, word in enumerate(opening) if word.lower in _POSSESSING), None)
+    if index is None:
+        return frozenset()
+    noun_phrase = itertools.takewhile(lambda word: word.term, found[index + 1 :])
+    return frozenset(word.term for word in noun_phrase)
 
 
 def _governed(found: Iterable[Word], governs: Callable[[Word], bool]) -> set[str]:

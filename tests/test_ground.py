@@ -76,6 +76,9 @@ def test_supported_by_the_fewest_sentences(
             "How many may be hired?",
             "300|mayor|may be so",
         ),
+        # Said of somebody else: of the sentence's own subject, or of what belongs to the one before.
+        ("Aboutaleb estimated that 300 dock workers are missing.", "How many are missing?", "name Aboutaleb"),
+        ("Castelein was praised by the union.", "Who was praised?", "not in the cited text"),
         # A name that is not there, and one that is there but not in this matter.
         ("The harbour was enlarged by Mark Rutte.", "Who enlarged the harbour?", "name Mark"),
         (
@@ -88,6 +91,11 @@ def test_supported_by_the_fewest_sentences(
         ("There was progress toward an agreement.", "Was there progress?", "denies"),
         ("1,200 dock workers were hired.", "How many dock workers were hired?", "may be so"),
         ("The harbour was never enlarged.", "Was the harbour enlarged?", "does not deny"),
+        (
+            "It is not one of the harbours that handle 467 million tonnes.",
+            "What does it handle?",
+            "not deny|not in",
+        ),
         # New words that stand nowhere near.
         (
             "The talks lasted three days because of a strike over wages.",
