@@ -8,6 +8,7 @@ goes on from there.
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ def index_paths(
     UnreadableDocument for a path that does not exist, before anything is changed, and CollectionLocked.
     """
     # Each by itself: what a walk finds belongs to the folder that it started from.
-    walks = [(path.absolute(), walk([path], settings.ignore)) for path in paths]
+    # As `walk` names files: without "..", which a URI would keep.
+    walks = [(Path(os.path.abspath(path)), walk([path], settings.ignore)) for path in paths]
     run = _Run(collection, settings, on_event, total=len({f for _, found in walks for f in found.files}))
     with collection.writing():
         for top, found in walks:

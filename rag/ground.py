@@ -39,6 +39,8 @@ from rag.words import (
 
 # How far back a sentence may refer, in sentences of the same document.
 REACH = 3
+# Code points between neighbours: more than an empty line means that sentences in between were not read.
+GAP = 4
 # The largest number of document sentences that one drafted sentence may need.
 MOST_SOURCES = 3
 # How many document sentences are tried as the one that carries a drafted sentence.
@@ -51,6 +53,9 @@ LEAST_FIGURE = 13
 LEAST_ASKED = 0.25
 # Words between a negation or hedge and the word that it governs; "but" and a comma end its reach.
 SCOPE = 4
+
+# "Not only", "no doubt": what follows is affirmed.
+_NOT_DENIED = frozenset({"only", "just", "merely", "doubt"})
 
 _MARK = re.compile(r"\s*\[\d+\]")
 _ASKS_YES_NO = frozenset(
@@ -121,7 +126,7 @@ class _Held:
 
     def has(self, term: str, said: _Said) -> bool:
         """In the sentences; a name also in a title, as adjective, or as initials spelled out or not."""
-        if term in self.terms or any(is_same_name(term, held) for held in self.terms):
+        if term in self.terms:
             return True
         if term not in said.names:
             return False
@@ -156,11 +161,12 @@ class Grounder:
             # A bare "Yes." says nothing that a document could carry.
             return Verdict(text, False, 0.0, (), "it states nothing of its own")
         asked = self._said(question)
-        denies = text.casefold().startswith("no")
+        answer = _YES_NO.match(text)
+        opening = answer[1].casefold() if answer else ""
         best: Verdict | None = None
         for main in self._candidates(claim, asked):
             chosen = [self._sources[index] for index in self._sources_for(main, claim)]
-            score, reason = self._judge(claim, asked, chosen, self._context(main), denies)
+            score, reason = self._judge(claim, asked, chosen, self._context(main), opening)
             carried = () if reason else tuple(item.evidence for item in sorted(chosen, key=_place))
             verdict = Verdict(text, not reason, round(score, 4), carried, reason, chosen[0].evidence)
             if best is None or (verdict.supported, verdict.score) > (best.supported, best.score):
@@ -206,9 +212,13 @@ class Grounder:
         """The sentences that `main` can refer back to, nearest first; none if it begins anew."""
         if not self._sources[main].refers_back:
             return []
-        document = self._sources[main].evidence.document_id
-        reach = range(main - 1, max(main - REACH, 0) - 1, -1)
-        return [index for index in reach if self._sources[index].evidence.document_id == document]
+        found: list[int] = []
+        for index in range(main - 1, max(main - REACH, 0) - 1, -1):
+            earlier, later = self._sources[index].evidence, self._sources[index + 1].evidence
+            if earlier.document_id != later.document_id or later.start - earlier.end > GAP:
+                break
+            found.append(index)
+        return found
 
     def _context(self, main: int) -> list[_Source]:
         """What was asked about may stand a little before; that is context, not evidence to cite."""
@@ -217,13 +227,15 @@ class Grounder:
     # -- the check ------------------------------------------------------------------------------
 
     def _judge(
-        self, claim: _Said, asked: _Said, sources: list[_Source], context: list[_Source], denies: bool
+        self, claim: _Said, asked: _Said, sources: list[_Source], context: list[_Source], opening: str
     ) -> tuple[float, str]:
         """The share of the claim that is covered, and what is wrong with it ("" when nothing is)."""
         held, around = _Held(sources), _Held([*sources, *context])
         asked_values = {number.value for number in asked.numbers}
+        # "The two sides" may be repeated from a question; "Did five drown?" asks whether it was five.
+        taken = set() if is_yes_no(asked.text) else {value for value in asked_values if value <= 2}
         for number in claim.numbers:
-            if number.value not in held.numbers | asked_values:
+            if number.value not in held.numbers | taken:
                 return 0.0, f"the number {_spelled(claim, number)} is not in the cited text"
         for number in asked.numbers:
             # "The two countries" presupposes nothing that a text would put in figures.
@@ -239,7 +251,7 @@ class Grounder:
         claim_share = self._share(claim.terms, held, claim)
         asked_share = self._share(asked.terms, around, asked)
         score = 0.6 * claim_share + 0.4 * asked_share
-        if contradiction := _contradiction(claim, sources[0], denies):
+        if contradiction := _contradiction(claim, asked, sources[0], opening):
             return score, contradiction
         if claim_share < self._threshold:
             return (
@@ -275,15 +287,21 @@ class Grounder:
         return _Said(text, found, terms, frozenset(proper & terms), figures, acronyms(text))
 
 
-def _contradiction(claim: _Said, source: _Source, denies: bool) -> str:
-    """What the source denies or hedges and the claim does not, or the other way round."""
+def _contradiction(claim: _Said, asked: _Said, source: _Source, opening: str) -> str:
+    """What the source denies or hedges and the claim does not, or the other way round.
+
+    `opening` is the "yes" or "no" in front of the claim, or empty.
+    """
     shared = claim.terms & source.terms
-    negated = denies or any(is_negation(word) for word in claim.words)
-    denied_here = _governed(claim.words, is_negation) & shared
-    denied_there = _governed(source.words, is_negation) & shared
-    if denied_there - denied_here and not negated:
+    negated = any(is_negation(word) for word in claim.words)
+    is_repeated = asked.terms <= claim.terms and not any(is_negation(word) for word in asked.words)
+    if opening and is_repeated and (opening == "no") != negated:
+        return f"it says {opening} and the opposite"
+    denied_here = _governed(claim.words, _denies) & shared
+    denied_there = _governed(source.words, _denies) & shared
+    if denied_there - denied_here and not any(map(_denies, claim.words)):
         return "the cited text denies it"
-    if any(is_negation(word) for word in claim.words) and not any(map(_denies, source.words)):
+    if negated and not any(map(_denies, source.words)):
         return "the cited text does not deny it"
     if _governed(source.words, is_hedge) & shared and not any(is_hedge(word) for word in claim.words):
         return "the cited text only says that it may be so"
@@ -352,10 +370,11 @@ def _governed(found: Iterable[Word], governs: Callable[[Word], bool]) -> set[str
     """Terms that stand within SCOPE words after a word for which `governs` is true."""
     result: set[str] = set()
     left = 0
-    for word in found:
-        if governs(word):
+    listed = list(found)
+    for word, after in itertools.zip_longest(listed, listed[1:]):
+        if governs(word) and not (after and after.lower in _NOT_DENIED):
             left = SCOPE
-        elif word.lower == "but":
+        elif word.lower in {"but", "until"}:
             left = 0
         elif left:
             left -= 1

@@ -149,8 +149,8 @@ class Pipeline:
         asked.stamp("retrieve")
         observer.retrieved(retrieval)
         evidence = retrieval.sentences[: top or self._settings.evidence]
-        yield EvidenceFound(evidence)
         asked.stamp("first_evidence")
+        yield EvidenceFound(evidence)
         asked.signals = retrieval_signals(retrieval)
         if not evidence:
             asked.reason = "the collection holds nothing that resembles the question"
@@ -263,10 +263,12 @@ class Pipeline:
                 left -= cost
         return [replace(item, number=number) for number, item in enumerate(sorted(chosen, key=_place), 1)]
 
-    def _draft(self, asked: Asked, prompt: Prompt, generator: Generator) -> Iterator[str]:
-        """Whole sentences of the draft, each as soon as the next has begun."""
+    def _draft(self, asked: Asked, prompt: Prompt, generator: Generator) -> list[str]:
+        """The whole sentences of the draft.
+
+        Split once, at its end: where a sentence ends can depend on what follows it (" “" before a name).
+        """
         draft = ""
-        given = 0
         pieces = generator.generate(
             replace(prompt, question=draft_question(asked.standalone)),
             max_tokens=self._settings.answer_tokens,
@@ -283,15 +285,11 @@ class Pipeline:
             draft += piece.text
             if piece.usage is not None:
                 asked.usage, stop = asked.usage + piece.usage, piece.stop
-            elif piece.text.strip():
-                whole = draft_sentences(draft)[:-1]
-                yield from (sentence for sentence in whole[given:] if not _declines(sentence))
-                given = max(given, len(whole))
-        rest = draft_sentences(draft)[given:]
-        if stop == "length" and rest:
+        found = draft_sentences(draft)
+        if stop == "length" and found:
             # Cut off in mid-sentence: a torn sentence is not a statement.
-            asked.withheld.append(Withheld(rest.pop(), "it was not finished"))
-        yield from (sentence for sentence in rest if not _declines(sentence))
+            asked.withheld.append(Withheld(found.pop(), "it was not finished"))
+        return [sentence for sentence in found if not _declines(sentence)]
 
     # -- the end --------------------------------------------------------------------------------
 

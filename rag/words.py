@@ -17,6 +17,14 @@ import snowballstemmer
 # "U. S.", as some models space it, is one word too.
 _WORD = re.compile(r"(?:[^\W\d_]\. ?){2,}(?<! )|\d+(?:[.,]\d+)*|[^\W\d_]+(?:[’'\-][^\W\d_]+)*", re.UNICODE)
 _ACRONYM = re.compile(r"(?:[A-Z]\. ?){2,}|[A-Z]{2,6}")
+_LONGEST_ACRONYM = 6
+# Initials of two letters fit too many people: these names alone count as spelled out.
+_TWO_LETTERS = {
+    "EU": frozenset({"european", "union"}),
+    "UK": frozenset({"unit", "kingdom"}),
+    "UN": frozenset({"unit", "nation"}),
+    "US": frozenset({"unit", "state"}),
+}
 
 FUNCTION_WORDS = frozenset(
     """a about above after again against all also am an and any are as at be because been before being
@@ -30,6 +38,7 @@ FUNCTION_WORDS = frozenset(
     tell told please take takes took taken taking place make makes made making go goes went gone give
     gives gave given happen happens happened occur occurs occurred""".split()
 )
+_TITLES = frozenset("Mr Mrs Ms Dr Prof Gen Col Maj Capt Lt Sgt Sen Rep Gov Rev Hon St".split())
 NEGATIONS = frozenset(
     "no not never none nobody nothing neither nor without cannot barely hardly scarcely n't".split()
 )
@@ -191,17 +200,20 @@ def term_of(word: str) -> str:
 def words(text: str) -> Iterator[Word]:
     """The words of `text` in order. Hyphenated words are taken apart, "three-day" as two."""
     initial = True
-    end = 0
+    end, last = 0, ""
     for match in _WORD.finditer(text):
         between = text[end : match.start()]
-        initial = (initial and not end) or bool(re.search(r"[.!?:“\"‘(\n\[]", between)) or end == 0
+        abbreviated = between.strip() == "." and (last in _TITLES or (len(last) == 1 and last.isupper()))
+        initial = end == 0 or (not abbreviated and bool(re.search(r"[.!?:“\"‘(\n\[]", between)))
         position = match.start()
         for part in re.split(r"(-)", match.group()):
             if part and part != "-":
-                yield Word(part, position, position + len(part), term_of(part), part[0].isupper(), initial)
+                # The month, not the verb.
+                term = "may" if part == "May" and not initial else term_of(part)
+                yield Word(part, position, position + len(part), term, part[0].isupper(), initial)
                 initial = False
             position += len(part)
-        end = match.end()
+        end, last = match.end(), match.group()
 
 
 def content_terms(text: str) -> frozenset[str]:
@@ -287,7 +299,7 @@ def is_negation(word: Word) -> bool:
 
 
 def is_hedge(word: Word) -> bool:
-    return word.lower in HEDGES
+    return word.lower in HEDGES and word.term != "may"  # the month
 
 
 def acronyms(text: str) -> dict[str, frozenset[str]]:
@@ -299,10 +311,13 @@ def acronyms(text: str) -> dict[str, frozenset[str]]:
         if run and not (word.capital and text[end : word.start].isspace()):
             run = []
         if word.capital:
-            run.append(word)
+            run = [*run[-(_LONGEST_ACRONYM - 1) :], word]
         for first in range(len(run) - 1):
             part = run[first:]
-            found["".join(member.text[0] for member in part)] = frozenset(member.term for member in part)
+            initials = "".join(member.text[0] for member in part)
+            terms = frozenset(member.term for member in part)
+            if len(part) > 2 or _TWO_LETTERS.get(initials) == terms:
+                found[initials] = terms
         end = word.end
     return found
 
