@@ -63,6 +63,8 @@ _ASKS_YES_NO = frozenset(
     isn't aren't wasn't weren't don't doesn't didn't hasn't haven't can't couldn't won't""".split()
 )
 _YES_NO = re.compile(r"^(yes|no)\b[\s,.:;—–-]*", re.IGNORECASE)
+# Pairs of small words of which a text says one and a wrong claim the other.
+_OPPOSED = (("against", "for"), ("before", "after"), ("up", "down"), ("above", "below"))
 _DENYING = content_terms(
     "deny denial refuse refusal fail failure lack reject rejection unable impossible absent absence ban avoid"
 )
@@ -95,7 +97,7 @@ class _Source:
     words: tuple[Word, ...]
     terms: frozenset[str]
     names: frozenset[str]
-    numbers: frozenset[float]
+    numbers: tuple[Number, ...]
     refers_back: bool
     possessed: frozenset[str]
 
@@ -118,7 +120,8 @@ class _Held:
     def __init__(self, sources: Sequence[_Source]) -> None:
         titles = " ".join({source.evidence.title for source in sources})
         self.terms = frozenset().union(*(source.terms for source in sources))
-        self.numbers = frozenset().union(*(source.numbers for source in sources))
+        self.quantities = {number.quantity for source in sources for number in source.numbers}
+        self.values = {number.value for source in sources for number in source.numbers}
         self._wide = self.terms | content_terms(titles)
         self._acronyms = acronyms(titles)
         for source in sources:
@@ -182,7 +185,7 @@ class Grounder:
         def gain(index: int) -> tuple[float, float, int]:
             source = self._sources[index]
             own = sum(self._weight(term) for term in claim.terms & source.terms)
-            own += sum(NUMBER_WEIGHT for value in values if value in source.numbers)
+            own += NUMBER_WEIGHT * len(values & {number.value for number in source.numbers})
             return own, sum(self._weight(term) for term in asked.terms & source.terms), -index
 
         ranked = sorted(range(len(self._sources)), key=gain, reverse=True)[:CANDIDATES]
@@ -235,11 +238,11 @@ class Grounder:
         # "The two sides" may be repeated from a question; "Did five drown?" asks whether it was five.
         taken = set() if is_yes_no(asked.text) else {value for value in asked_values if value <= 2}
         for number in claim.numbers:
-            if number.value not in held.numbers | taken:
+            if number.quantity not in held.quantities and number.value not in taken:
                 return 0.0, f"the number {_spelled(claim, number)} is not in the cited text"
         for number in asked.numbers:
             # "The two countries" presupposes nothing that a text would put in figures.
-            if number.value >= LEAST_FIGURE and number.value not in around.numbers:
+            if number.value >= LEAST_FIGURE and number.value not in around.values:
                 return 0.0, f"the cited text does not speak of {_spelled(asked, number)}"
         if lost := held.missing(claim.names, claim):
             return 0.0, f"the name {lost[0]} is not in the cited text"
@@ -251,8 +254,11 @@ class Grounder:
         claim_share = self._share(claim.terms, held, claim)
         asked_share = self._share(asked.terms, around, asked)
         score = 0.6 * claim_share + 0.4 * asked_share
-        if contradiction := _contradiction(claim, asked, sources[0], opening):
+        if contradiction := _contradiction(claim, asked, sources[0], opening) or _crossed(claim, sources[0]):
             return score, contradiction
+        if foreign := [term for term in new if not self._frequency[term] and not held.has(term, claim)]:
+            # One word that stands nowhere can turn a sentence round, however much of the rest is covered.
+            return score, f"not in the cited text: {', '.join(held.missing(foreign, claim))}"
         if claim_share < self._threshold:
             return (
                 score,
@@ -303,8 +309,36 @@ def _contradiction(claim: _Said, asked: _Said, source: _Source, opening: str) ->
         return "the cited text denies it"
     if negated and not any(map(_denies, source.words)):
         return "the cited text does not deny it"
+    spoken, written = ({word.lower for word in found} for found in (claim.words, source.words))
+    for one, other in _OPPOSED:
+        for said, read in ((one, other), (other, one)):
+            if said in spoken - written and read in written - spoken:
+                return f"the cited text says {read}, not {said}"
     if _governed(source.words, is_hedge) & shared and not any(is_hedge(word) for word in claim.words):
         return "the cited text only says that it may be so"
+    return ""
+
+
+def _crossed(claim: _Said, source: _Source) -> str:
+    """Names or figures of the source that the claim puts in another order: who did what to whom.
+
+    A passive ("was met by") may turn the order of names round and say the same: it is let through.
+    """
+    place: dict[str, int] = {}
+    for word in source.words:
+        place.setdefault(word.term, word.start)
+    named = [word for word in claim.words if word.term in claim.names and word.term in place]
+    if not any(word.lower == "by" for word in (*claim.words, *source.words)):
+        for one, other in itertools.pairwise(named):
+            if place[one.term] > place[other.term]:
+                return f"{one.text} and {other.text} stand in another order in the cited text"
+    for number in claim.numbers:
+        figures = [figure for figure in source.numbers if figure.value == number.value]
+        owner = next((word for word in reversed(named) if word.start < number.start), None)
+        if owner and len(figures) == 1 and len(source.numbers) > 1:
+            before = [w for w in source.words if w.term in source.names and w.start < figures[0].start]
+            if before and before[-1].term not in claim.names:
+                return f"the number {_spelled(claim, number)} is said of {before[-1].text}"
     return ""
 
 
@@ -350,7 +384,7 @@ def _analysed(evidence: Evidence) -> _Source:
         words=found,
         terms=frozenset(word.term for word in found if word.term),
         names=frozenset(word.term for word in found if word.capital and word.term),
-        numbers=frozenset(number.value for number in numbers(evidence.text)),
+        numbers=tuple(numbers(evidence.text)),
         # "Kyiv has said …" begins anew; "He said …" and "His visit …" need what came before.
         refers_back=any(word.lower in _REFERRING | _POSSESSING for word in opening),
         possessed=frozenset() if any(w.lower in _REFERRING for w in opening) else _possessed(found, opening),

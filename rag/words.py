@@ -10,7 +10,7 @@ import functools
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import snowballstemmer
 
@@ -42,7 +42,10 @@ _TITLES = frozenset("Mr Mrs Ms Dr Prof Gen Col Maj Capt Lt Sgt Sen Rep Gov Rev H
 NEGATIONS = frozenset(
     "no not never none nobody nothing neither nor without cannot barely hardly scarcely n't".split()
 )
+# What is planned, alleged or conditional is not said to be so.
 HEDGES = frozenset(
+    "plan plans planned intend intends intended accuse accused accuses allege alleged suspect suspected "
+    "propose proposed proposes threaten threatened threatens if unless would "
     "may might could possibly perhaps allegedly reportedly potentially probably likely unlikely".split()
 )
 
@@ -162,11 +165,22 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number in figures or words; `value` exact as written."""
+    """A number in figures or words; `value` exact as written.
+
+    `unit` is what makes the same figure another quantity: "%", a currency, "th" of an ordinal, "s" of a
+    decade, or empty. `bound` is "more" ("more than 20", "at least"), "less" ("up to", "almost") or empty.
+    """
 
     value: float
     start: int
     end: int
+    unit: str = ""
+    bound: str = ""
+
+    @property
+    def quantity(self) -> tuple[float, str, str]:
+        """What two numbers must share to say the same."""
+        return self.value, self.unit, self.bound
 
 
 @functools.lru_cache(maxsize=65536)
@@ -240,10 +254,40 @@ def numbers(text: str) -> list[Number]:
             found.extend(_close(run))
             run = []
         linked = ""
-        if _is_number_word(word):
+        if _is_number_word(word) and not (word.lower == "one" and _NO_NUMBER.search(text[: word.start])):
             run.append(word)
     found.extend(_close(run))
-    return found
+    return [replace(number, unit=_unit(text, number), bound=_bound(text, number)) for number in found]
+
+
+_NO_NUMBER = re.compile(r"\b(?:no|any|some|every|each|which|this|that)\s+$", re.IGNORECASE)
+_CURRENCY = {"$": "$", "dollar": "$", "€": "€", "euro": "€", "£": "£", "pound": "£"}
+_AFTER = re.compile(r"\s?(%|per ?cent\b|dollar|euro|pound)|(s|st|nd|rd|th)\b", re.IGNORECASE)
+_LESS = re.compile(
+    r"\b(?:fewer than|less than|under|below|at most|up to|no more than|almost|nearly)\s+(?:the )?$",
+    re.IGNORECASE,
+)
+_MORE = re.compile(
+    r"\b(?:more than|over|above|at least|exceed(?:s|ed|ing)?|no (?:fewer|less) than)\s+(?:the )?$",
+    re.IGNORECASE,
+)
+
+
+def _unit(text: str, number: Number) -> str:
+    if before := _CURRENCY.get(text[number.start - 1 : number.start]):
+        return before
+    if after := _AFTER.match(text, number.end):
+        if after[2]:
+            return "s" if after[2] == "s" else "th"
+        return _CURRENCY.get(after[1].lower(), "%")
+    last = text[number.start : number.end].rpartition("-")[2].rpartition(" ")[2].casefold()
+    return "th" if last in _ORDINALS else ""
+
+
+def _bound(text: str, number: Number) -> str:
+    before = text[max(number.start - 24, 0) : number.start].rstrip("$€£")
+    # "No more than" holds "more than": the longer one first.
+    return "less" if _LESS.search(before) else "more" if _MORE.search(before) else ""
 
 
 def _is_number_word(word: Word) -> bool:

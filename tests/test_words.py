@@ -34,6 +34,30 @@ def test_numbers_keep_their_place() -> None:
     assert [text[number.start : number.end] for number in numbers(text)] == ["three thousand", "12,000"]
 
 
+@pytest.mark.parametrize(
+    ("text", "quantity"),
+    [
+        ("more than 20 heads", (20, "", "more")),
+        ("no more than 20", (20, "", "less")),
+        ("up to 12,000", (12000, "", "less")),
+        ("at least $5 million", (5e6, "$", "more")),
+        ("5 million dollars", (5e6, "$", "")),
+        ("20 percent", (20, "%", "")),
+        ("20%", (20, "%", "")),
+        ("the 1990s", (1990, "s", "")),
+        ("the third year", (3, "th", "")),
+        ("on the 3rd", (3, "th", "")),
+        ("article four", (4, "", "")),
+    ],
+)
+def test_a_quantity_is_more_than_its_figure(text: str, quantity: tuple[float, str, str]) -> None:
+    assert [number.quantity for number in numbers(text)] == [quantity]
+
+
+def test_no_one_is_no_number() -> None:
+    assert numbers("No one came, any one could.") == []
+
+
 def test_words_are_at_their_place_and_hyphens_part_them() -> None:
     text = "Kyiv’s one-on-one, in “Kazan”."
     found = list(words(text))
