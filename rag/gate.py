@@ -7,12 +7,13 @@ public question sets; settings can name another file.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+
+from pydantic import BaseModel, FiniteFloat, ValidationError, field_validator
 
 from index.errors import UsageError
 from rag.ground import Verdict
@@ -22,6 +23,25 @@ from rag.words import names, numbers, words
 # When the gate is asked: of verbatim quoting without a model; before the draft; of a draft that passed
 # the check; of quoting a sentence where none did.
 STAGES = ("quote", "before", "after", "verbatim")
+
+
+class _Stage(BaseModel):
+    intercept: FiniteFloat
+    threshold: FiniteFloat
+    weights: dict[str, FiniteFloat]
+
+
+class _File(BaseModel):
+    """gate.json; other keys, such as what it was fitted on, are for people."""
+
+    stages: dict[str, _Stage]
+
+    @field_validator("stages")
+    @classmethod
+    def _whole(cls, stages: dict[str, _Stage]) -> dict[str, _Stage]:
+        if missing := [stage for stage in STAGES if stage not in stages]:
+            raise ValueError(f"it has no stage {', '.join(missing)}")
+        return stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +63,25 @@ class Gate:
         return self.probability(stage, signals) >= self.threshold[stage]
 
 
+_MEND = ": correct it, or leave the setting rag.gate empty"
+
+
 def load_gate(path: str = "") -> Gate:
     """The gate in the file `path`, or the shipped one. Raises UsageError when it is not a gate."""
+    source = Path(path) if path else resources.files("rag").joinpath("gate.json")
     try:
-        text = Path(path).read_text() if path else resources.files("rag").joinpath("gate.json").read_text()
-        stages = json.loads(text)["stages"]
-        if missing := [stage for stage in STAGES if stage not in stages]:
-            raise ValueError(f"it has no stage {', '.join(missing)}")
-        return Gate(
-            intercept={name: float(stage["intercept"]) for name, stage in stages.items()},
-            weights={
-                name: {signal: float(weight) for signal, weight in stage["weights"].items()}
-                for name, stage in stages.items()
-            },
-            threshold={name: float(stage["threshold"]) for name, stage in stages.items()},
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"the gate file {path} cannot be used: {error!r}") from error
+        stages = _File.model_validate_json(source.read_text(encoding="utf-8")).stages
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"the gate file {path} is no gate ({place}: {first['msg']}){_MEND}") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the gate file {path} cannot be read ({error}){_MEND}") from error
+    return Gate(
+        intercept={name: stages[name].intercept for name in STAGES},
+        weights={name: stages[name].weights for name in STAGES},
+        threshold={name: stages[name].threshold for name in STAGES},
+    )
 
 
 def retrieval_signals(retrieval: Retrieval) -> dict[str, float]:
@@ -87,7 +109,7 @@ def retrieval_signals(retrieval: Retrieval) -> dict[str, float]:
 def draft_signals(verdict: Verdict | None, question: str) -> dict[str, float]:
     """What the draft adds: whether one was made, whether it passed, its score, and its kind of answer.
 
-    `type_miss`: the question wants a number or a time and the cited text holds neither.
+    `type_miss`: the question wants a number and the draft holds none.
     """
     if verdict is None:
         return {"draft": 0.0, "supported": 0.0, "score": 0.0, "type_miss": 0.0}
@@ -103,5 +125,6 @@ _WANTS_NUMBER = ("how many", "how much", "how old", "what number", "what year", 
 
 
 def wants_number(question: str) -> bool:
-    lower = " ".join(word.lower for word in words(question))
-    return any(lead in lower for lead in _WANTS_NUMBER)
+    """Whether it asks for a figure: "how many", "which year"."""
+    spoken = f" {' '.join(word.lower for word in words(question))} "
+    return any(f" {lead} " in spoken for lead in _WANTS_NUMBER)

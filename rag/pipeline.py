@@ -25,7 +25,7 @@ from rag.prompts import (
     NOT_STATED,
     REFUSAL,
     STATED_CHOICES,
-    citation_grammar,
+    UNNUMBERED,
     draft_question,
     evidence_prompt,
     judge_prompt,
@@ -140,6 +140,7 @@ class Pipeline:
     ) -> Iterator[AnswerEvent]:
         """The evidence, then verified sentences one by one, then the answer."""
         began = time.monotonic()
+        self.unread = None
         limit = self._settings.question_tokens
         question = sound_question(question, limit=limit, count_tokens=self._embedder.count_tokens)
         generator = self._generator if mode == "compose" else None
@@ -274,8 +275,7 @@ class Pipeline:
             max_tokens=self._settings.answer_tokens,
             temperature=self._settings.temperature,
             seed=self._settings.seed,
-            # Nothing in the prompt is numbered, so no number is a citation.
-            grammar=citation_grammar(0),
+            grammar=UNNUMBERED,
             cancelled=asked.cancelled,
         )
         stop = ""

@@ -31,6 +31,9 @@ CONDENSE_INSTRUCTIONS = (
 
 STATED_CHOICES = ("Yes", "No")
 
+UNNUMBERED = "root ::= [^\\[\\]]*"
+"""GBNF for a draft: nothing in a prompt is numbered, so no number in brackets exists to be written."""
+
 
 def section_prompt(text: str, document_id: str) -> Prompt:
     """The fixed part of a prompt over a whole section, as it stands: what a reading is made of."""
@@ -73,14 +76,3 @@ def condense_prompt(question: str, history: Sequence[Turn]) -> Prompt:
     return Prompt(
         CONDENSE_INSTRUCTIONS, "Conversation:\n" + "\n".join(lines) + "\n\n", f"Last question: {question}"
     )
-
-
-def citation_grammar(numbers: int) -> str:
-    """GBNF: any text, but a square bracket may hold only a number from 1 to `numbers`.
-
-    With 0, for a context that is not numbered, no square bracket can be written at all.
-    """
-    if not numbers:
-        return "root ::= [^\\[\\]]*"
-    alternatives = " | ".join(f'"{number}"' for number in range(1, numbers + 1))
-    return f'root ::= ( [^\\[\\]] | "[" ( {alternatives} ) "]" )*'

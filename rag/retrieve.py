@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from index.errors import UnknownDocument
 from index.types import Collection, Document, Embedder, Hit, Passage
 from rag.types import Evidence
 from rag.words import content_terms, words
@@ -53,7 +54,10 @@ class Retriever:
         candidates: list[Evidence] = []
         passage_scores: list[float] = []
         for hit in hits:
-            document = self._collection.document(hit.passage.document_id)
+            try:
+                document = self._collection.document(hit.passage.document_id)
+            except UnknownDocument:
+                continue  # deleted since the search
             for sentence in sentences_of(document, [hit.passage]):
                 candidates.append(replace(sentence, number=len(candidates) + 1))
                 passage_scores.append(hit.score)

@@ -29,7 +29,12 @@ def test_the_shipped_gate_has_every_stage() -> None:
         assert gate.probability(stage, {"stated": 2.0}) > gate.probability(stage, {"stated": -2.0})
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"stages": {"quote": {}}}', '{"stages": {"quote": 1}}'])
+_NAN = json.dumps({"stages": {s: {"intercept": math.nan, "threshold": 0, "weights": {}} for s in STAGES}})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"stages": {"quote": {}}}', '{"stages": {"quote": 1}}', _NAN]
+)
 def test_a_file_that_is_no_gate_is_refused_by_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "gate.json"
     path.write_text(text)
@@ -48,6 +53,7 @@ def test_a_gate_without_a_stage_is_refused(tmp_path: Path) -> None:
 def test_a_number_that_is_wanted_and_missing_is_a_signal() -> None:
     assert wants_number("How many came?")
     assert not wants_number("Who came?")
+    assert not wants_number("Did they show many slides?")
     without, with_number = (Verdict(text, True, 1.0, ()) for text in ("Many came.", "Twelve came."))
     assert draft_signals(without, "How many came?")["type_miss"] == 1.0
     assert draft_signals(with_number, "How many came?")["type_miss"] == 0.0
