@@ -6,6 +6,7 @@ committed survives a power cut (`synchronous=FULL`).
 
 from __future__ import annotations
 
+import os
 import queue
 import secrets
 import sqlite3
@@ -175,9 +176,20 @@ class Catalog:
             else:
                 self._idle.put(connection)
 
+    def _mode(self) -> str:
+        if os.access(self.path.parent, os.W_OK):
+            return ""
+        log = self.path.with_name(self.path.name + "-wal")
+        return "?mode=ro" if log.exists() else "?mode=ro&immutable=1"
+
     def _connect(self) -> sqlite3.Connection:
+        # As a URI: a folder that may not be written to can still be read from, if SQLite is told so.
         connection = sqlite3.connect(
-            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            self.path.absolute().as_uri() + self._mode(),
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
             connection.execute("PRAGMA synchronous = FULL")

@@ -44,7 +44,9 @@ def decode(data: bytes, *, name: str, declared: str | None = None) -> str:
     """
     text = _decode(data, name, declared)
     if "\x00" in text:
-        raise MislabelledDocument(f"{name} holds NUL bytes, so it is not text: rename the file.")
+        raise MislabelledDocument(
+            f"{name} holds NUL bytes, so it is not text: save it as UTF-8 text, or leave it out."
+        )
     if len(_CONTROL.findall(text)) > MOST_CONTROLS * len(text):
         raise MislabelledDocument(
             f"{name} is full of control characters, so it is not text: rename the file."

@@ -8,6 +8,7 @@ goes on from there.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from index.types import Document
 from index.walk import Walk, walk
 
 _BATCH_CHARACTERS = 200_000
-_BATCH_DOCUMENTS = 64
+_BATCH_DOCUMENTS = 16
 """Documents embedded together: as many as fit both: small ones share batches, and Ctrl-C loses little."""
 
 
@@ -66,12 +67,15 @@ def index_paths(
     """Bring what the collection holds of `paths` up to date, and save its vectors.
 
     Of each folder named, files that were found by walking a folder before and are not found now are
-    removed; a file that was only ever named itself is not, nor anything outside the folders named. Raises
-    UnreadableDocument for a path that does not exist, before anything is changed, and CollectionLocked.
+    removed; a file that was only ever named itself is not, nor anything outside the folders named. A path
+    that is gone is removed with all that it held. Raises UnreadableDocument for one that was never
+    indexed either, before anything is changed, and CollectionLocked.
     """
     # Each by itself: what a walk finds belongs to the folder that it started from.
     # As `walk` names files: without "..", which a URI would keep.
-    walks = [(Path(os.path.abspath(path)), walk([path], settings.ignore)) for path in paths]
+    tops = [Path(os.path.abspath(path)) for path in paths]
+    gone = {top: held for top in tops if not os.path.lexists(top) and (held := _held(collection, top))}
+    walks = [(top, walk([top], settings.ignore)) for top in tops if top not in gone]
     run = _Run(collection, settings, on_event, total=len({f for _, found in walks for f in found.files}))
     with collection.writing():
         for top, found in walks:
@@ -79,7 +83,8 @@ def index_paths(
             for file in found.files:
                 run.take(file, root)
         run.flush()
-        removed = sum(map(collection.remove, _vanished(collection, walks, run.seen)))
+        vanished = {*_vanished(collection, walks, run.seen), *itertools.chain(*gone.values())}
+        removed = sum(map(collection.remove, sorted(vanished)))
         collection.snapshot()
     return IngestReport(
         added=run.changes[Change.ADDED],
@@ -124,6 +129,8 @@ class _Run:
             if item is None:
                 self.changes[Change.UNCHANGED] += 1
             else:
+                if len(item[0].text) >= _BATCH_CHARACTERS:
+                    self.flush()  # what is small need not wait, and be lost, with what is large
                 self._waiting.append(item)
         self._report(0)
         waiting = sum(len(document.text) for document, _ in self._waiting)
@@ -193,6 +200,13 @@ def _vanished(collection: LocalCollection, walks: Sequence[tuple[Path, Walk]], s
         and stored.source.uri.startswith(folders)
         and not stored.source.uri.startswith(unopened)
     ]
+
+
+def _held(collection: LocalCollection, top: Path) -> list[str]:
+    """The URIs that the collection holds of a path, file or folder."""
+    uri = top.as_uri()
+    found = (stored.source.uri for stored in collection.sources())
+    return [held for held in found if held == uri or held.startswith(_inside(top))]
 
 
 def _inside(folder: Path) -> str:

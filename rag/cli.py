@@ -304,6 +304,7 @@ def _context_settings(*, terminal: bool) -> dict[str, Any]:
 def run(arguments: Sequence[str]) -> int:
     """Carry out one command line; the exit code. Nothing is raised, whatever happens."""
     as_json, streams = "--json" in arguments, "--stream" in arguments
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A terminal that cannot show a character shows a question mark; an answer is not lost for it.
@@ -319,11 +320,19 @@ def run(arguments: Sequence[str]) -> int:
         if sys.stderr.isatty():
             sys.stderr.write("\n")
         return INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
+        # Rich ends the program itself when its pipe is closed.
         _let_go_of_output()
         return PIPE_CLOSED
     except Exception as error:
         return _unexpected(error, as_json, streams)
+
+
+def _open_closed_streams() -> None:
+    """A shell's `>&-` leaves no stream at all: what would be written there is dropped."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the whole run
 
 
 def _carried_out(arguments: Sequence[str]) -> int:

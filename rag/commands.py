@@ -56,7 +56,7 @@ def index(settings: Settings, screen: Screen, paths: Sequence[Path]) -> int:
             with _indexing(screen) as on_event:
                 report = index_paths(collection, paths, settings.index, on_event)
         except KeyboardInterrupt:
-            screen.note("Interrupted. What was indexed is kept; the same command goes on from there.")
+            screen.note("Interrupted. What was finished is kept; the same command goes on from there.")
             raise
         open_readings(settings).keep_only({info.id for info in collection.documents()})
     for path_name, reason in report.failed:

@@ -202,7 +202,7 @@ class Grounder:
         if source.possessed and not source.possessed & claim.terms:
             # "His visit was condemned" says nothing of him that does not speak of the visit.
             return chosen
-        missing = claim.names - source.terms
+        missing = claim.names - source.terms - self._fuller(claim, source.terms)
         for index in self._before(main):
             if len(chosen) == MOST_SOURCES or not missing:
                 break
@@ -210,6 +210,17 @@ class Grounder:
                 chosen.append(index)
                 missing -= self._sources[index].terms
         return chosen
+
+    def _fuller(self, claim: _Said, held: frozenset[str]) -> frozenset[str]:
+        """Names that only complete one that is held, as the documents do: "Vladimir" where they have
+        "Vladimir V. Putin" and the cited sentence says "Mr. Putin"."""
+        found: set[str] = set()
+        for one, other in itertools.pairwise(claim.words):
+            pair = {one.term, other.term}
+            is_name = pair <= claim.names and claim.text[one.end : other.start].isspace()
+            if is_name and other.term in held and any(pair <= source.names for source in self._sources):
+                found.add(one.term)
+        return frozenset(found)
 
     def _before(self, main: int) -> list[int]:
         """The sentences that `main` can refer back to, nearest first; none if it begins anew."""
@@ -244,14 +255,15 @@ class Grounder:
             # "The two countries" presupposes nothing that a text would put in figures.
             if number.value >= LEAST_FIGURE and number.value not in around.values:
                 return 0.0, f"the cited text does not speak of {_spelled(asked, number)}"
-        if lost := held.missing(claim.names, claim):
+        stated = claim.terms - self._fuller(claim, held.terms)
+        if lost := held.missing(claim.names & stated, claim):
             return 0.0, f"the name {lost[0]} is not in the cited text"
 
         new = frozenset(t for t in claim.terms if not any(is_same_name(t, other) for other in asked.terms))
         new_numbers = [number for number in claim.numbers if number.value not in asked_values]
         if not new and not new_numbers and not is_yes_no(asked.text):
             return 0.0, "it only repeats the question"
-        claim_share = self._share(claim.terms, held, claim)
+        claim_share = self._share(stated, held, claim)
         asked_share = self._share(asked.terms, around, asked)
         score = 0.6 * claim_share + 0.4 * asked_share
         if contradiction := _contradiction(claim, asked, sources[0], opening) or _crossed(claim, sources[0]):

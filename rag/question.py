@@ -24,6 +24,8 @@ def sound_question(
         question.encode("utf-8")
     except UnicodeEncodeError as error:
         raise QuestionError("the question is not readable text: write it in UTF-8") from error
+    if not any(character.isalnum() for character in question):
+        raise QuestionError("the question has no words: ask something in words")
     if len(question) > CHARACTERS_PER_TOKEN * limit:
         raise QuestionError(
             f"the question has {len(question)} characters, the limit is {limit} tokens: ask a shorter one"

@@ -7,6 +7,7 @@ large model fetched, and only then the model's process started, which loads whil
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from types import TracebackType
 from index.catalog import Catalog
 from index.collection import LocalCollection
 from index.embed import HashEmbedder, SentenceTransformerEmbedder
-from index.errors import ModelDamaged, ModelUnavailable
+from index.errors import CollectionNotFound, ModelDamaged, ModelUnavailable
 from index.models import CATALOGUE, Kind, ModelStore, PullProgress
 from index.types import Embedder
 from rag.config import Settings
@@ -86,9 +87,24 @@ def open_collection(settings: Settings, embedder: Embedder, *, must_exist: bool 
 
 def require_collection(settings: Settings) -> None:
     """Raises CollectionNotFound and what else keeps a collection shut, without an embedder."""
-    with closing(Catalog(settings.collection_folder)) as catalog, catalog.reading() as reader:
+    try:
+        _require(settings.collection_folder)
+    except CollectionNotFound as error:
+        raise _named(settings, error) from None
+
+
+def _require(folder: Path) -> None:
+    with closing(Catalog(folder)) as catalog, catalog.reading() as reader:
         if reader.meta("fingerprint") is None:
             raise catalog.not_found()
+
+
+def _named(settings: Settings, error: CollectionNotFound) -> CollectionNotFound:
+    """The same error with the command that makes this very collection."""
+    if settings.collection == "default":
+        return error
+    command = f"footnote index -c {shlex.quote(settings.collection)} PATH"
+    return CollectionNotFound(str(error).replace("footnote index PATH", command))
 
 
 def obtain(settings: Settings, spec: str, kind: Kind, notify: Notify = _silent) -> Path:

@@ -12,10 +12,14 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import regex
 import snowballstemmer
 
 # "U. S.", as some models space it, is one word too.
-_WORD = re.compile(r"(?:[^\W\d_]\. ?){2,}(?<! )|\d+(?:[.,]\d+)*|[^\W\d_]+(?:[’'\-][^\W\d_]+)*", re.UNICODE)
+_WORD = regex.compile(
+    # Letters with the marks that combine with them: "ü" may be two code points.
+    r"(?:\p{L}\. ?){2,}(?<! )|\d+(?:[.,]\d+)*|\p{L}[\p{L}\p{M}]*(?:[’'\-]\p{L}[\p{L}\p{M}]*)*"
+)
 _ACRONYM = re.compile(r"(?:[A-Z]\. ?){2,}|[A-Z]{2,6}")
 _LONGEST_ACRONYM = 6
 # Initials of two letters fit too many people: these names alone count as spelled out.
@@ -44,6 +48,7 @@ NEGATIONS = frozenset(
 )
 # What is planned, alleged or conditional is not said to be so.
 HEDGES = frozenset(
+    "appear appears appeared appearing seem seems seemed apparently answer pretend suppose imagine "
     "plan plans planned intend intends intended accuse accused accuses allege alleged suspect suspected "
     "propose proposed proposes threaten threatened threatens if unless would "
     "may might could possibly perhaps allegedly reportedly potentially probably likely unlikely".split()

@@ -377,12 +377,12 @@ class TestInterrupted:
             return embed(self, texts)
 
         monkeypatch.setattr(HashEmbedder, "embed", interrupted)
-        note = "Interrupted. What was indexed is kept; the same command goes on from there.\n"
+        note = "Interrupted. What was finished is kept; the same command goes on from there.\n"
         assert footnote("index", str(notes)) == (130, "", note)
         monkeypatch.setattr(HashEmbedder, "embed", embed)
         assert footnote("index", str(notes)) == (
             0,
-            "7 added, 0 updated, 64 unchanged, 0 removed, 0 passed over\n",
+            "55 added, 0 updated, 16 unchanged, 0 removed, 0 passed over\n",
             "",
         )
         assert footnote("check")[0] == 0

@@ -330,8 +330,16 @@ def test_claims(footnote: Run, tmp_path: Path) -> None:
     claims = tmp_path / "claims.jsonl"
     sentences = ["Millers of Corvara ground 63 sacks daily.", "Dunmore mill, as of 1911, went to Espinoza."]
     lines = [
-        {"label": "supported", "claim": "Espinoza got Dunmore mill in 1911.", "supporting_sentences": [[1]]},
-        {"label": "not_supported", "claim": "Espinoza got Dunmore mill in 1912.", "supporting_sentences": []},
+        {
+            "label": "supported",
+            "claim": "Dunmore mill went to Espinoza in 1911.",
+            "supporting_sentences": [[1]],
+        },
+        {
+            "label": "not_supported",
+            "claim": "Dunmore mill went to Espinoza in 1912.",
+            "supporting_sentences": [],
+        },
         {
             "label": "partially_supported",
             "claim": "Millers of Corvara ground 63 sacks daily, Lorenzo Cattaneo emigrated hungry.",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -160,6 +161,16 @@ def test_a_file_that_cannot_be_read_is_reported_and_its_old_text_kept(
     assert collection.search("cats purr", 1)[0].text == "Cats purr when they are content."
     # Reported again, not taken for unchanged.
     assert len(index_paths(collection, [papers], SETTINGS).failed) == 3
+
+
+def test_what_was_indexed_and_is_gone_is_removed(collection: LocalCollection, papers: Path) -> None:
+    index_paths(collection, [papers], SETTINGS)
+    shutil.rmtree(papers / "deep")
+    assert index_paths(collection, [papers / "deep"], SETTINGS) == report(removed=1)
+    assert held(collection) == ["cats.txt"]
+    (papers / "cats.txt").unlink()
+    assert index_paths(collection, [papers / "cats.txt"], SETTINGS) == report(removed=1)
+    assert held(collection) == []
 
 
 def test_a_path_that_does_not_exist_changes_nothing(collection: LocalCollection, papers: Path) -> None:

@@ -160,3 +160,9 @@ def test_a_follow_up_is_condensed_and_the_question_kept(collection: LocalCollect
 def test_a_question_no_longer_wanted(collection: LocalCollection) -> None:
     with pytest.raises(GenerationCancelled):
         pipeline(collection, "x").ask("How old is the oldest flamingo?", cancelled=lambda: True)
+
+
+@pytest.mark.parametrize("question", ["?!", "🙂", "..."])
+def test_a_question_without_words(collection: LocalCollection, question: str) -> None:
+    with pytest.raises(QuestionError, match="no words"):
+        pipeline(collection).ask(question)

@@ -69,6 +69,7 @@ def test_the_same_word_written_differently_is_one_term() -> None:
     assert content_terms("António Guterres’s visits") == content_terms("Antonio Guterres visited")
     assert content_terms("U.N.") == content_terms("UN") == content_terms("U. N.")
     assert content_terms("The women met and won") == content_terms("a woman meets to win")
+    assert content_terms("Mu\u0308ller") == content_terms("M\u00fcller") == {"muller"}
     assert content_terms("US troops") != content_terms("us troops")
 
 
