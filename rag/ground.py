@@ -266,9 +266,9 @@ class Grounder:
         claim_share = self._share(stated, held, claim)
         asked_share = self._share(asked.terms, around, asked)
         score = 0.6 * claim_share + 0.4 * asked_share
-        if contradiction := _contradiction(claim, asked, sources[0], opening) or _crossed(claim, sources[0]):
+        if contradiction := _contradiction(claim, asked, sources[0], opening) or _crossed(claim, sources):
             return score, contradiction
-        if foreign := [term for term in new if not self._frequency[term] and not held.has(term, claim)]:
+        if foreign := [term for term in stated if not self._frequency[term] and not held.has(term, claim)]:
             # One word that stands nowhere can turn a sentence round, however much of the rest is covered.
             return score, f"not in the cited text: {', '.join(held.missing(foreign, claim))}"
         if claim_share < self._threshold:
@@ -331,11 +331,18 @@ def _contradiction(claim: _Said, asked: _Said, source: _Source, opening: str) ->
     return ""
 
 
-def _crossed(claim: _Said, source: _Source) -> str:
-    """Names or figures of the source that the claim puts in another order: who did what to whom.
+def _crossed(claim: _Said, sources: Sequence[_Source]) -> str:
+    """Names or figures of the cited text that the claim puts in another order: who did what to whom.
 
     A passive ("was met by") may turn the order of names round and say the same: it is let through.
     """
+    source = sources[0]
+    referred = {name for earlier in sources[1:] for name in earlier.names} - source.terms
+    said_here = [word.start for word in claim.words if word.term in source.terms]
+    for word in claim.words:
+        # "It", "he" and "his" open the cited sentence: what they stand for has to open the claim.
+        if word.term in referred & claim.names and said_here and word.start > min(said_here):
+            return f"{word.text} stands at another place in the cited text"
     place: dict[str, int] = {}
     for word in source.words:
         place.setdefault(word.term, word.start)

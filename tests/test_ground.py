@@ -184,6 +184,22 @@ def test_what_the_text_does_not_carry_is_withheld(text: str, claim: str, questio
     assert not grounder.check(claim, question).supported
 
 
+def test_what_a_pronoun_stands_for_keeps_its_place() -> None:
+    texts = [
+        "The war in Ukraine loomed over the talks.",
+        "It barely figured in the communiqué, which focused on the crisis in Gaza.",
+    ]
+    evidence = [
+        Evidence(n, "d", "", "", None, at, at + len(text), text, 0.0, "")
+        for n, text, at in ((1, texts[0], 0), (2, texts[1], len(texts[0]) + 1))
+    ]
+    grounder = Grounder(evidence, threshold=RagSettings().support)
+    assert not grounder.check(
+        "The communiqué focused on the crisis in Ukraine.", "What was it about?"
+    ).supported
+    assert grounder.check("The communiqué focused on the crisis in Gaza.", "What was it about?").supported
+
+
 def test_a_first_name_that_the_documents_give_needs_no_citation_of_its_own() -> None:
     texts = ["Boris Vos came to Delft.", "It was raining.", "The bridge was opened by Mr. Vos in June."]
     evidence = []
