@@ -358,7 +358,33 @@ def _crossed(claim: _Said, sources: Sequence[_Source]) -> str:
             before = [w for w in source.words if w.term in source.names and w.start < figures[0].start]
             if before and before[-1].term not in claim.names:
                 return f"the number {_spelled(claim, number)} is said of {before[-1].text}"
+        if len(figures) == 1 and _is_nearer_another(claim, source, figures[0]):
+            return f"the number {_spelled(claim, number)} is said of something else"
     return ""
+
+
+def _is_nearer_another(claim: _Said, source: _Source, figure: Number) -> bool:
+    """Whether most of what the claim says stands nearer to a figure that it does not give.
+
+    "3,000 are there now, and 10,000 are expected" does not carry "10,000 are there now".
+    """
+    given = {number.value for number in claim.numbers}
+    others = [number for number in source.numbers if number.value not in given]
+    if not others:
+        return False
+    text = source.evidence.text
+    bounds = [match.start() for match in re.finditer(r"[,;](?=\s)", text)]
+
+    def distance(place: int, number: Number) -> tuple[int, int]:
+        """Clauses apart, then characters."""
+        first, last = sorted((place, number.start))
+        return sum(first < bound < last for bound in bounds), last - first
+
+    places = [word.start for word in source.words if word.term in claim.terms]
+    farther = sum(
+        min(distance(place, other) for other in others) < distance(place, figure) for place in places
+    )
+    return 2 * farther > len(places)
 
 
 def is_yes_no(question: str) -> bool:

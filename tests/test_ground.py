@@ -144,6 +144,11 @@ def test_withheld_with_a_reason(grounder: Grounder, claim: str, question: str, r
             "Did 12 sailors drown near Hull?",
         ),
         ("The union FNV has 300 members and CNV has 900.", "CNV has 300 members.", "How many has CNV?"),
+        (
+            "3,000 soldiers are there at the moment, and 10,000 are expected by December.",
+            "10,000 soldiers are there at the moment.",
+            "How many soldiers are there?",
+        ),
         # Who did what to whom.
         ("Germany beat France in the final.", "France beat Germany in the final.", "Who beat Germany?"),
         (
