@@ -18,19 +18,17 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import sentencex
 
+from rag.contradiction import Said, Source, contradiction, crossed, spelled
 from rag.types import Evidence
 from rag.words import (
-    Number,
     Word,
     acronyms,
     content_terms,
-    is_hedge,
-    is_negation,
     is_same_name,
     names,
     numbers,
@@ -51,23 +49,12 @@ NUMBER_WEIGHT = 3.0
 LEAST_FIGURE = 13
 # Share of the question's words that the cited text must hold even when all that is new is there.
 LEAST_ASKED = 0.25
-# Words between a negation or hedge and the word that it governs; "but" and a comma end its reach.
-SCOPE = 4
-
-# "Not only", "no doubt": what follows is affirmed.
-_NOT_DENIED = frozenset({"only", "just", "merely", "doubt"})
-
 _MARK = re.compile(r"\s*\[\d+\]")
 _ASKS_YES_NO = frozenset(
     """is are was were am do does did has have had can could will would shall should may might must
     isn't aren't wasn't weren't don't doesn't didn't hasn't haven't can't couldn't won't""".split()
 )
 _YES_NO = re.compile(r"^(yes|no)\b[\s,.:;—–-]*", re.IGNORECASE)
-# Pairs of small words of which a text says one and a wrong claim the other.
-_OPPOSED = (("against", "for"), ("before", "after"), ("up", "down"), ("above", "below"))
-_DENYING = content_terms(
-    "deny denial refuse refusal fail failure lack reject rejection unable impossible absent absence ban avoid"
-)
 # Words by which a sentence refers to what was named before: by themselves, or for what they possess.
 _REFERRING = frozenset("he she him hers they them theirs it this that these those such we".split())
 _POSSESSING = frozenset("his her their its our".split())
@@ -89,35 +76,10 @@ class Verdict:
     main: Evidence | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """One document sentence, analysed."""
-
-    evidence: Evidence
-    words: tuple[Word, ...]
-    terms: frozenset[str]
-    names: frozenset[str]
-    numbers: tuple[Number, ...]
-    refers_back: bool
-    possessed: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """A claim or a question, analysed. `terms` leaves out what is written as part of a number."""
-
-    text: str
-    words: tuple[Word, ...]
-    terms: frozenset[str]
-    names: frozenset[str]
-    numbers: tuple[Number, ...]
-    acronyms: dict[str, frozenset[str]]
-
-
 class _Held:
     """What a set of document sentences holds together, their titles included for names and topic."""
 
-    def __init__(self, sources: Sequence[_Source]) -> None:
+    def __init__(self, sources: Sequence[Source]) -> None:
         titles = " ".join({source.evidence.title for source in sources})
         self.terms = frozenset().union(*(source.terms for source in sources))
         self.quantities = {number.quantity for source in sources for number in source.numbers}
@@ -127,7 +89,7 @@ class _Held:
         for source in sources:
             self._acronyms |= acronyms(source.evidence.text)
 
-    def has(self, term: str, said: _Said) -> bool:
+    def has(self, term: str, said: Said) -> bool:
         """In the sentences; a name also in a title, as adjective, or as initials spelled out or not."""
         if term in self.terms:
             return True
@@ -137,7 +99,7 @@ class _Held:
             return True
         return any(term in parts and initials in self._wide for initials, parts in said.acronyms.items())
 
-    def missing(self, terms: Iterable[str], said: _Said) -> list[str]:
+    def missing(self, terms: Iterable[str], said: Said) -> list[str]:
         """Those terms, as `said` spells them, that are not held."""
         lost = {term for term in terms if not self.has(term, said)}
         return list(dict.fromkeys(word.text for word in said.words if word.term in lost))
@@ -178,7 +140,7 @@ class Grounder:
 
     # -- attribution ----------------------------------------------------------------------------
 
-    def _candidates(self, claim: _Said, asked: _Said) -> list[int]:
+    def _candidates(self, claim: Said, asked: Said) -> list[int]:
         """The sentences most likely to carry the claim, best first; the question breaks ties."""
         values = {number.value for number in claim.numbers}
 
@@ -195,7 +157,7 @@ class Grounder:
         """Rarer among the sentences that were read, heavier."""
         return math.log(1 + (len(self._sources) + 1) / (self._frequency[term] + 0.5))
 
-    def _sources_for(self, main: int, claim: _Said) -> list[int]:
+    def _sources_for(self, main: int, claim: Said) -> list[int]:
         """`main`, and earlier sentences that name what it refers back to, as few as possible."""
         chosen = [main]
         source = self._sources[main]
@@ -211,7 +173,7 @@ class Grounder:
                 missing -= self._sources[index].terms
         return chosen
 
-    def _fuller(self, claim: _Said, held: frozenset[str]) -> frozenset[str]:
+    def _fuller(self, claim: Said, held: frozenset[str]) -> frozenset[str]:
         """Names that only complete one that is held, as the documents do: "Vladimir" where they have
         "Vladimir V. Putin" and the cited sentence says "Mr. Putin"."""
         found: set[str] = set()
@@ -234,14 +196,14 @@ class Grounder:
             found.append(index)
         return found
 
-    def _context(self, main: int) -> list[_Source]:
+    def _context(self, main: int) -> list[Source]:
         """What was asked about may stand a little before; that is context, not evidence to cite."""
         return [self._sources[index] for index in (main, *self._before(main))]
 
     # -- the check ------------------------------------------------------------------------------
 
     def _judge(
-        self, claim: _Said, asked: _Said, sources: list[_Source], context: list[_Source], opening: str
+        self, claim: Said, asked: Said, sources: list[Source], context: list[Source], opening: str
     ) -> tuple[float, str]:
         """The share of the claim that is covered, and what is wrong with it ("" when nothing is)."""
         held, around = _Held(sources), _Held([*sources, *context])
@@ -250,11 +212,11 @@ class Grounder:
         taken = set() if is_yes_no(asked.text) else {value for value in asked_values if value <= 2}
         for number in claim.numbers:
             if number.quantity not in held.quantities and number.value not in taken:
-                return 0.0, f"the number {_spelled(claim, number)} is not in the cited text"
+                return 0.0, f"the number {spelled(claim, number)} is not in the cited text"
         for number in asked.numbers:
             # "The two countries" presupposes nothing that a text would put in figures.
             if number.value >= LEAST_FIGURE and number.value not in around.values:
-                return 0.0, f"the cited text does not speak of {_spelled(asked, number)}"
+                return 0.0, f"the cited text does not speak of {spelled(asked, number)}"
         stated = claim.terms - self._fuller(claim, held.terms)
         if lost := held.missing(claim.names & stated, claim):
             return 0.0, f"the name {lost[0]} is not in the cited text"
@@ -266,8 +228,8 @@ class Grounder:
         claim_share = self._share(stated, held, claim)
         asked_share = self._share(asked.terms, around, asked)
         score = 0.6 * claim_share + 0.4 * asked_share
-        if contradiction := _contradiction(claim, asked, sources[0], opening) or _crossed(claim, sources):
-            return score, contradiction
+        if wrong := contradiction(claim, asked, sources[0], opening) or crossed(claim, sources):
+            return score, wrong
         if foreign := [term for term in stated if not self._frequency[term] and not held.has(term, claim)]:
             # One word that stands nowhere can turn a sentence round, however much of the rest is covered.
             return score, f"not in the cited text: {', '.join(held.missing(foreign, claim))}"
@@ -282,13 +244,13 @@ class Grounder:
             return score, "the cited text is not about what was asked"
         return score, ""
 
-    def _share(self, terms: Iterable[str], held: _Held, said: _Said) -> float:
+    def _share(self, terms: Iterable[str], held: _Held, said: Said) -> float:
         """The weighted share of `terms` that is held; 1 of no terms."""
         weights = {term: self._weight(term) for term in terms}
         total = sum(weights.values())
         return sum(w for term, w in weights.items() if held.has(term, said)) / total if total else 1.0
 
-    def _said(self, text: str) -> _Said:
+    def _said(self, text: str) -> Said:
         found = tuple(words(text))
         figures = tuple(numbers(text))
         spans = [(number.start, number.end) for number in figures]
@@ -302,89 +264,7 @@ class Grounder:
         if first and first.capital and first.start == 0 and first.term not in self._written_small:
             # A capital at the beginning is a name unless the documents write the word small.
             proper.add(first.term)
-        return _Said(text, found, terms, frozenset(proper & terms), figures, acronyms(text))
-
-
-def _contradiction(claim: _Said, asked: _Said, source: _Source, opening: str) -> str:
-    """What the source denies or hedges and the claim does not, or the other way round.
-
-    `opening` is the "yes" or "no" in front of the claim, or empty.
-    """
-    shared = claim.terms & source.terms
-    negated = any(is_negation(word) for word in claim.words)
-    is_repeated = asked.terms <= claim.terms and not any(is_negation(word) for word in asked.words)
-    if opening and is_repeated and (opening == "no") != negated:
-        return f"it says {opening} and the opposite"
-    denied_here = _governed(claim.words, _denies) & shared
-    denied_there = _governed(source.words, _denies) & shared
-    if denied_there - denied_here and not any(map(_denies, claim.words)):
-        return "the cited text denies it"
-    if negated and not any(map(_denies, source.words)):
-        return "the cited text does not deny it"
-    spoken, written = ({word.lower for word in found} for found in (claim.words, source.words))
-    for one, other in _OPPOSED:
-        for said, read in ((one, other), (other, one)):
-            if said in spoken - written and read in written - spoken:
-                return f"the cited text says {read}, not {said}"
-    if _governed(source.words, is_hedge) & shared and not any(is_hedge(word) for word in claim.words):
-        return "the cited text only says that it may be so"
-    return ""
-
-
-def _crossed(claim: _Said, sources: Sequence[_Source]) -> str:
-    """Names or figures of the cited text that the claim puts in another order: who did what to whom.
-
-    A passive ("was met by") may turn the order of names round and say the same: it is let through.
-    """
-    source = sources[0]
-    referred = {name for earlier in sources[1:] for name in earlier.names} - source.terms
-    said_here = [word.start for word in claim.words if word.term in source.terms]
-    for word in claim.words:
-        # "It", "he" and "his" open the cited sentence: what they stand for has to open the claim.
-        if word.term in referred & claim.names and said_here and word.start > min(said_here):
-            return f"{word.text} stands at another place in the cited text"
-    place: dict[str, int] = {}
-    for word in source.words:
-        place.setdefault(word.term, word.start)
-    named = [word for word in claim.words if word.term in claim.names and word.term in place]
-    if not any(word.lower == "by" for word in (*claim.words, *source.words)):
-        for one, other in itertools.pairwise(named):
-            if place[one.term] > place[other.term]:
-                return f"{one.text} and {other.text} stand in another order in the cited text"
-    for number in claim.numbers:
-        figures = [figure for figure in source.numbers if figure.value == number.value]
-        owner = next((word for word in reversed(named) if word.start < number.start), None)
-        if owner and len(figures) == 1 and len(source.numbers) > 1:
-            before = [w for w in source.words if w.term in source.names and w.start < figures[0].start]
-            if before and before[-1].term not in claim.names:
-                return f"the number {_spelled(claim, number)} is said of {before[-1].text}"
-        if len(figures) == 1 and _is_nearer_another(claim, source, figures[0]):
-            return f"the number {_spelled(claim, number)} is said of something else"
-    return ""
-
-
-def _is_nearer_another(claim: _Said, source: _Source, figure: Number) -> bool:
-    """Whether most of what the claim says stands nearer to a figure that it does not give.
-
-    "3,000 are there now, and 10,000 are expected" does not carry "10,000 are there now".
-    """
-    given = {number.value for number in claim.numbers}
-    others = [number for number in source.numbers if number.value not in given]
-    if not others:
-        return False
-    text = source.evidence.text
-    bounds = [match.start() for match in re.finditer(r"[,;](?=\s)", text)]
-
-    def distance(place: int, number: Number) -> tuple[int, int]:
-        """Clauses apart, then characters."""
-        first, last = sorted((place, number.start))
-        return sum(first < bound < last for bound in bounds), last - first
-
-    places = [word.start for word in source.words if word.term in claim.terms]
-    farther = sum(
-        min(distance(place, other) for other in others) < distance(place, figure) for place in places
-    )
-    return 2 * farther > len(places)
+        return Said(text, found, terms, frozenset(proper & terms), figures, acronyms(text))
 
 
 def is_yes_no(question: str) -> bool:
@@ -393,11 +273,6 @@ def is_yes_no(question: str) -> bool:
     first = next((word.lower.replace("’", "'") for word in words(clause)), "")
     opening = next((word.lower.replace("’", "'") for word in words(question)), "")
     return first in _ASKS_YES_NO or opening in _ASKS_YES_NO
-
-
-def _denies(word: Word) -> bool:
-    """A negation, or a verb or noun that is one: "failed to", "refused", "lack of"."""
-    return is_negation(word) or word.term in _DENYING
 
 
 def draft_sentences(draft: str) -> list[str]:
@@ -420,11 +295,11 @@ def clean(sentence: str) -> str:
     return text
 
 
-def _analysed(evidence: Evidence) -> _Source:
+def _analysed(evidence: Evidence) -> Source:
     found = tuple(words(evidence.text))
     first_name = next((index for index, word in enumerate(found) if word.capital and word.term), len(found))
     opening = found[:first_name]
-    return _Source(
+    return Source(
         evidence=evidence,
         words=found,
         terms=frozenset(word.term for word in found if word.term),
@@ -445,26 +320,5 @@ def _possessed(found: Sequence[Word], opening: Sequence[Word]) -> frozenset[str]
     return frozenset(word.term for word in noun_phrase)
 
 
-def _governed(found: Iterable[Word], governs: Callable[[Word], bool]) -> set[str]:
-    """Terms that stand within SCOPE words after a word for which `governs` is true."""
-    result: set[str] = set()
-    left = 0
-    listed = list(found)
-    for word, after in itertools.zip_longest(listed, listed[1:]):
-        if governs(word) and not (after and after.lower in _NOT_DENIED):
-            left = SCOPE
-        elif word.lower in {"but", "until"}:
-            left = 0
-        elif left:
-            left -= 1
-            if word.term:
-                result.add(word.term)
-    return result
-
-
-def _place(source: _Source) -> tuple[str, int]:
+def _place(source: Source) -> tuple[str, int]:
     return source.evidence.document_id, source.evidence.start
-
-
-def _spelled(said: _Said, number: Number) -> str:
-    return said.text[number.start : number.end]
