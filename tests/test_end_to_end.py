@@ -35,7 +35,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path, default_
     done = footnote(home, "index", str(SEEDS))
     assert done.returncode == 0, done.stderr
     assert "1 added" in done.stdout
-    assert "1 passed over" in done.stdout
+    assert "2 passed over" in done.stdout  # the questions and the scores
     return home
 
 
