@@ -233,11 +233,12 @@ class PullView:
         self._screen = screen
         self._progress = progress
         self._task: TaskID | None = None
-        self._said = ""
+        self._said: set[str] = set()
 
     def show(self, model: str, message: str, done: int, total: int | None) -> None:
-        if message != self._said:
-            self._said = message
+        # A folder's files come one after the other, from the same wheel: what was said holds for all.
+        if message not in self._said:
+            self._said.add(message)
             if self._progress.disable:
                 self._screen.note(message)
             else:

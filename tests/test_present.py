@@ -7,9 +7,10 @@ import json
 import re
 
 import pytest
+from rich.progress import Progress
 
 from rag.jsonform import dumps
-from rag.present import AnswerView, Screen, citation_lines, nearest_lines, place, source_lines
+from rag.present import AnswerView, PullView, Screen, citation_lines, nearest_lines, place, source_lines
 from rag.types import AnswerSentence, Citation, Evidence, EvidenceFound, SentenceVerified
 from rag.visible import flowing, visible
 
@@ -163,3 +164,13 @@ def test_a_terminal_breaks_a_streamed_answer_between_words(monkeypatch: pytest.M
     assert terminal.getvalue().splitlines() == ["The leaders of nine", "countries met in", "Kazan [1]."]
     assert screen.flow("字字字 a" + "b" * 30) == 31
     assert terminal.getvalue().endswith("字字字\na" + "b" * 30)
+
+
+def test_each_remark_of_a_pull_is_said_once() -> None:
+    err = io.StringIO()
+    with Progress(disable=True) as progress:
+        view = PullView(Screen(io.StringIO(), err), progress)
+        for done in range(3):
+            view.show("m", "wheel 1 of 1", done, 3)
+            view.show("m", "joining", done, 3)
+    assert err.getvalue() == "wheel 1 of 1\njoining\n"
