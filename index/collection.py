@@ -21,6 +21,7 @@ from index.catalog import Catalog
 from index.config import IndexSettings
 from index.embed import unit_vectors
 from index.errors import CollectionError, EmbedderMismatch, UnknownDocument, UsageError
+from index.listing import ListedDocument, Listing, list_documents, listed_document
 from index.records import Reader, Source, StoredPassage, StoredSource
 from index.split import SPLIT_VERSION, passages
 from index.texts import TextCache
@@ -201,6 +202,20 @@ class LocalCollection:
         with self._catalog.reading() as reader:
             return reader.documents()
 
+    def listing(self, *, limit: int, before: int | None = None, title: str = "") -> Listing:
+        """A page of documents, the latest first; see `index.listing`."""
+        with self._catalog.connection() as connection:
+            return list_documents(connection, limit=limit, before=before, title=title)
+
+    def listed(self, document_id: str) -> ListedDocument:
+        """Raises UnknownDocument."""
+        with self._catalog.connection() as connection:
+            return listed_document(connection, document_id)
+
+    def source(self, uri: str) -> StoredSource | None:
+        with self._catalog.reading() as reader:
+            return reader.source(uri)
+
     def sources(self) -> list[StoredSource]:
         """Every place that a document came from, in the order in which they were first stored."""
         with self._catalog.reading() as reader:
@@ -287,8 +302,9 @@ class LocalCollection:
         `on_embedded` is called with the number of passages embedded since the last call. When it raises,
         or Ctrl-C is pressed, what has been committed stays.
         """
+        # Embedding takes long and changes nothing, so other writers need not wait for it.
+        ready = self._prepared(items, on_embedded)
         with self.writing():
-            ready = self._prepared(items, on_embedded)
             return [self._commit(document, source, ready) for document, source in items]
 
     def _prepared(
