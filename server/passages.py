@@ -1,0 +1,73 @@
+"""A passage as a page of plain HTML: for browsers without JavaScript, and for whoever follows a citation."""
+
+from __future__ import annotations
+
+from markupsafe import Markup, escape
+
+from index.types import Document
+
+AROUND = 2_000
+"""Characters shown before a passage and after it."""
+
+LONGEST_PASSAGE = 100_000
+"""Characters that are marked at once; a longer range is cut."""
+
+_PAGE = Markup(
+    """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>{title}</title>
+<link rel="icon" href="/static/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/static/page.css">
+<link rel="stylesheet" href="/static/source.css">
+</head>
+<body>
+<main id="main" class="passage">
+{body}
+</main>
+</body>
+</html>
+"""
+)
+_DOCUMENT = Markup(
+    """<h1><bdi>{title}</bdi></h1>
+<p>{place}</p>
+<pre dir="auto">
+{before}<mark id="passage">{marked}</mark>{after}</pre>"""
+)
+_GONE = Markup(
+    "<h1>This document is not in the collection</h1>\n<p>It has been removed, or never was here.</p>"
+)
+
+
+def passage_page(document: Document, start: int, end: int) -> str:
+    """The characters [start, end) of a document, marked, in their surroundings.
+
+    A range that does not lie in the text is cut to what does.
+    """
+    length = len(document.text)
+    start = min(max(start, 0), length)
+    end = min(max(end, start), length, start + LONGEST_PASSAGE)
+    first, last = max(start - AROUND, 0), min(end + AROUND, length)
+    page = document.page_at(start)
+    place = f"Characters {start}–{end} of {length}" + (f", page {page}" if page is not None else "")
+    body = _DOCUMENT.format(
+        title=document.title,
+        place=place,
+        before=_exact(("… " if first else "") + document.text[first:start]),
+        marked=_exact(document.text[start:end]),
+        after=_exact(document.text[end:last] + (" …" if last < length else "")),
+    )
+    return str(_PAGE.format(title=document.title, body=body))
+
+
+def missing_page() -> str:
+    return str(_PAGE.format(title="Not in the collection", body=_GONE))
+
+
+def _exact(text: str) -> Markup:
+    """Escaped, and with its carriage returns: a browser would take each for a line feed, or drop it."""
+    return Markup(escape(text).replace("\r", Markup("&#13;")))
