@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -87,7 +87,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=_toml())
+        found = _toml()
+        if "server" not in settings_cls.model_fields:
+            found.pop("server", None)  # of the same file, and for `footnote serve` alone
+        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=found)
 
     @field_validator("home")
     @classmethod
@@ -118,6 +121,9 @@ class Settings(BaseSettings):
         return self.home / "models"
 
 
+SettingsKind = TypeVar("SettingsKind", bound=Settings)
+
+
 def config_file() -> Path:
     """`FOOTNOTE_CONFIG`, else footnote.toml in the user's configuration folder."""
     named = os.environ.get("FOOTNOTE_CONFIG")
@@ -138,7 +144,7 @@ def _toml() -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"the settings file {path} cannot be read: {error}") from error
-    for section in ("index", "rag"):
+    for section in ("index", "rag", "server"):
         # Merged key by key with the other sources, so it has to be a table before anything is validated.
         if not isinstance(found.get(section, {}), dict):
             raise UsageError(f"in the settings file {path}, {section} is no table; write [{section}]")
@@ -147,6 +153,14 @@ def _toml() -> dict[str, Any]:
 
 def load_settings(**flags: Any) -> Settings:
     """Settings with the flags that were given (None means not given; `rag__model` sets `rag.model`).
+
+    Raises UsageError, which names the setting and the places where it can stand.
+    """
+    return load(Settings, **flags)
+
+
+def load(kind: type[SettingsKind], /, **flags: Any) -> SettingsKind:
+    """As `load_settings`, for settings that hold more than these.
 
     Raises UsageError, which names the setting and the places where it can stand.
     """
@@ -160,7 +174,7 @@ def load_settings(**flags: Any) -> Settings:
         else:
             given[section] = value
     try:
-        return Settings(**given)
+        return kind(**given)
     except ValidationError as error:
         first = error.errors()[0]
         names = [str(part) for part in first["loc"]]

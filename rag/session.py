@@ -165,23 +165,30 @@ class Session:
 
 
 def open_session(
-    settings: Settings, mode: Mode = "compose", *, question: str | None = None, notify: Notify = _silent
+    settings: Settings,
+    mode: Mode = "compose",
+    *,
+    question: str | None = None,
+    notify: Notify = _silent,
+    must_exist: bool = True,
 ) -> Session:
     """Everything that answers questions, the model's process started. In quote mode there is no model.
 
-    A `question` that is to come first is checked before any model is loaded. Raises QuestionError,
-    CollectionError, ModelError, and UsageError for a gate that cannot be used.
+    A `question` that is to come first is checked before any model is loaded; a collection that does not have
+    to exist is made, empty. Raises QuestionError, CollectionError, ModelError, and UsageError for a gate that
+    cannot be used.
     """
     limit = settings.rag.question_tokens
     if question is not None:
         sound_question(question, limit=limit)
     gate = load_gate(settings.rag.gate)
-    require_collection(settings)
+    if must_exist:
+        require_collection(settings)
     if mode == "compose":
         _refuse_unsuitable(settings)
     with ExitStack() as stack:
         embedder = open_embedder(settings, notify)
-        collection = stack.enter_context(open_collection(settings, embedder))
+        collection = stack.enter_context(open_collection(settings, embedder, must_exist=must_exist))
         if question is not None:
             sound_question(question, limit=limit, count_tokens=embedder.count_tokens)
         generator = open_generator(settings, notify) if mode == "compose" else None

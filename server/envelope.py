@@ -1,0 +1,103 @@
+"""Errors as responses: one envelope for all of them, whatever went wrong and wherever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from index.errors import FootnoteError, ModelUnavailable
+from rag.jsonform import dumps, error_object
+from server.errors import (
+    BodyTooLarge,
+    InvalidRequest,
+    MethodNotAllowed,
+    NoSuchPath,
+    Unauthorised,
+    UnsupportedMedia,
+)
+
+UNEXPECTED = FootnoteError("something went wrong that should not have; the server's log says more")
+
+_BY_STATUS = {404: NoSuchPath, 405: MethodNotAllowed, 413: BodyTooLarge, 415: UnsupportedMedia}
+_MODEL_RETRY_S = 30
+
+
+def envelope(error: FootnoteError) -> dict[str, Any]:
+    """The error as the object that every client gets."""
+    return error_object(error, getattr(error, "param", None))
+
+
+def error_response(error: FootnoteError, headers: Mapping[str, str] | None = None) -> Response:
+    response = json_response(envelope(error), error.status)
+    for name, value in (headers or {}).items():
+        response.headers[name] = value
+    retry_after = getattr(
+        error, "retry_after_s", _MODEL_RETRY_S if isinstance(error, ModelUnavailable) else None
+    )
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
+    if isinstance(error, Unauthorised):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def json_response(value: dict[str, Any], status: int = 200) -> Response:
+    """As `rag.jsonform.dumps` writes it, so that every interface shows the same characters."""
+    return Response(dumps(value), status, media_type="application/json")
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Answer with the envelope to what routes and the framework raise. The frame has the unexpected."""
+
+    @app.exception_handler(FootnoteError)
+    async def _ours(_: Request, error: FootnoteError) -> Response:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_: Request, error: RequestValidationError) -> Response:
+        return error_response(invalid(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        kind = _BY_STATUS.get(error.status_code)
+        if kind is None:
+            return error_response(InvalidRequest(str(error.detail)), error.headers)
+        message = {
+            404: f"there is nothing at {request.url.path}",
+            405: f"{request.url.path} does not take {request.method}",
+        }.get(error.status_code, str(error.detail))
+        return error_response(kind(message), error.headers)
+
+
+def invalid(errors: Sequence[Mapping[str, Any]]) -> InvalidRequest:
+    """The first thing that validation found, with the name of its field."""
+    first = errors[0]
+    param = field_name(first["loc"][1:])
+    if first["type"] == "missing":
+        reason = "is missing"
+    elif first["type"] == "extra_forbidden":
+        reason = "is not known here"
+    elif first["type"] == "json_invalid":
+        return InvalidRequest("the body is not JSON")
+    else:
+        reason = "is not usable: " + first["msg"].removeprefix("Value error, ").replace(
+            "Input should", "it should"
+        )
+    return InvalidRequest(f"{param or 'the ' + str(first['loc'][0])} {reason}", param or None)
+
+
+def field_name(path: Sequence[str | int]) -> str:
+    """`("messages", 0, "role")` as people write it: messages[0].role."""
+    name = ""
+    for part in path:
+        if isinstance(part, int):
+            name += f"[{part}]"
+        else:
+            name += f".{part}" if name else part
+    return name

@@ -1,0 +1,42 @@
+"""Whether it lives, whether it can answer, what it answers with, and how much it has done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import Response
+
+from server.errors import NotReady
+from server.state import ServerState
+
+QUOTING = "footnote-quote"
+"""As `model`: answer with the documents' own sentences."""
+
+
+def health_router(state: ServerState) -> APIRouter:
+    router = APIRouter(tags=["server"])
+
+    @router.get("/health", summary="Is it alive?")
+    async def health() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @router.get("/ready", summary="Can it answer?")
+    async def ready() -> dict[str, str]:
+        if state.not_ready is not None:
+            raise NotReady(f"it cannot answer yet ({state.not_ready}): ask again in a moment")
+        return {"status": "ready"}
+
+    @router.get("/metrics", summary="What Prometheus reads", response_class=Response)
+    async def metrics() -> Response:
+        return Response(state.metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/v1/models", summary="The models that a client can name")
+    async def models() -> dict[str, Any]:
+        generator = state.session.generator
+        names = ([generator.name] if generator else []) + [QUOTING]
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": "footnote"} for name in names]
+        return {"object": "list", "data": data}
+
+    return router

@@ -1,0 +1,78 @@
+"""The one thread in which the model works: answers one after another, and readings in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, TypeVarTuple
+
+from rag.ahead import ReadAhead
+from rag.types import Generator, Prompt
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
+
+
+class ModelThread:
+    """Runs what needs the model, in order. What is worth reading ahead is read while nobody asks.
+
+    A reading is stopped by the next question and taken up again after it.
+    """
+
+    def __init__(self, generator: Generator | None, *, read_ahead: bool) -> None:
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._ahead = ReadAhead(generator) if generator and read_ahead else None
+        self._unfinished: Prompt | None = None  # of the model's thread
+
+    async def run(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        """The result of a call in the model's thread.
+
+        Who is cancelled while it runs goes on only when it has ended: tell it to end before.
+        """
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            if not future.cancelled():
+                future.exception()  # looked at, so that nobody complains that nobody did
+            raise
+
+    async def interrupt(self) -> None:
+        """Stop to read: somebody asks."""
+        if self._ahead is not None:
+            await self.run(self._stop)
+
+    async def idle(self, unread: Prompt | None) -> None:
+        """Nobody asks: read this, or else what was interrupted."""
+        if self._ahead is not None:
+            await self.run(self._begin, unread)
+
+    async def forget(self, document_id: str) -> None:
+        """Do not read a document that is being deleted; returns when it is certain."""
+        if self._ahead is not None:
+            await self.run(self._forget, document_id)
+
+    def close(self) -> None:
+        """Waits for what runs."""
+        if self._ahead is not None:
+            self._threads.submit(self._stop)
+        self._threads.shutdown()
+
+    def _stop(self) -> None:
+        assert self._ahead is not None
+        self._unfinished = self._ahead.stop() or self._unfinished
+
+    def _begin(self, unread: Prompt | None) -> None:
+        assert self._ahead is not None
+        self._stop()
+        prompt, self._unfinished = unread or self._unfinished, None
+        if prompt is not None:
+            self._ahead.begin(prompt)
+
+    def _forget(self, document_id: str) -> None:
+        self._stop()
+        if self._unfinished is not None and self._unfinished.document_id == document_id:
+            self._unfinished = None
+        self._begin(None)

@@ -1,0 +1,116 @@
+"""What the parts of the server share: one object, made once, handed to each router."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar, TypeVarTuple
+
+from index.errors import FootnoteError
+from rag.errors import WorkerFailed
+from rag.session import Session
+from server.admission import Admission
+from server.config import ServerSettings, ServeSettings
+from server.errors import NotReady
+from server.keys import ApiKey
+from server.metrics import Metrics
+from server.model_thread import ModelThread
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
+
+BLOCKING_THREADS = 8
+SEARCHING_THREADS = 2
+
+
+@dataclass(slots=True)
+class ServerState:
+    """Use `make_state`. The session belongs to who opened it; `close` ends the threads made here."""
+
+    settings: ServeSettings
+    session: Session
+    key: ApiKey | None
+    admission: Admission
+    quoting: Admission
+    model: ModelThread
+    metrics: Metrics
+    cut_off: threading.Event = field(default_factory=threading.Event)
+    """Set when the grace time is over: who still answers breaks off."""
+    not_ready: FootnoteError | None = field(default_factory=lambda: NotReady("the model is being loaded"))
+    """Why the model cannot answer yet; None once it can."""
+    _blocking: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
+    )
+    _searching: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(SEARCHING_THREADS, thread_name_prefix="searching")
+    )
+
+    @property
+    def server(self) -> ServerSettings:
+        return self.settings.server
+
+    @property
+    def uploads_folder(self) -> Path:
+        return self.settings.uploads_folder
+
+    @property
+    def evaluations_folder(self) -> Path:
+        return self.settings.evaluations_folder
+
+    async def run(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        """The result of a call that reads the disk or the database, in a thread: never in the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._blocking, work, *arguments)
+
+    async def search(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        """As `run`, for what looks for sources: uploads cannot keep it waiting."""
+        return await asyncio.get_running_loop().run_in_executor(self._searching, work, *arguments)
+
+    async def warm_up(self) -> None:
+        """Load what the first question would have to wait for."""
+        try:
+            await self.model.run(self._load)
+        except FootnoteError as error:
+            self.not_ready = error
+        else:
+            self.not_ready = None
+
+    def _load(self) -> None:
+        self.session.embedder.embed(["ready"])
+        if self.session.generator is not None:
+            self.session.generator.count_tokens("ready")
+
+    def failed(self, error: WorkerFailed) -> None:
+        """The model's process has died: it loads again."""
+        self.not_ready = error
+
+    def stop(self) -> None:
+        """Let nobody in any more; answers may end within the grace time. For the event loop's thread."""
+        self.admission.stop()
+        self.quoting.stop()
+        asyncio.get_running_loop().call_later(self.server.grace_s, self.cut_off.set)
+
+    def close(self) -> None:
+        self.cut_off.set()
+        self.model.close()
+        self._blocking.shutdown()
+        self._searching.shutdown()
+
+
+def make_state(settings: ServeSettings, session: Session, *, key: ApiKey | None = None) -> ServerState:
+    """The state of one server; within its event loop or before it."""
+    server = settings.server
+    admission = Admission(slots=1, queue=server.queue, wait_s=server.queue_wait_s)
+    quoting = Admission(slots=SEARCHING_THREADS, queue=server.queue, wait_s=server.queue_wait_s)
+    return ServerState(
+        settings=settings,
+        session=session,
+        key=key,
+        admission=admission,
+        quoting=quoting,
+        model=ModelThread(session.generator, read_ahead=settings.rag.read_ahead),
+        metrics=Metrics(waiting=lambda: admission.waiting, active=lambda: admission.active),
+    )
