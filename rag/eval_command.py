@@ -37,7 +37,7 @@ from rag.gate import load_gate
 from rag.generate import LlamaGenerator
 from rag.gold import ClaimSet, GoldFormat, GoldSet, Question, load_claims, load_gold
 from rag.jsonform import dumps
-from rag.measures import Group
+from rag.measures import GROUPS_OF
 from rag.pipeline import Pipeline
 from rag.present import Screen
 from rag.report import render_report
@@ -58,12 +58,6 @@ from rag.types import Generator
 from rag.visible import visible
 
 PASSED, FELL = 0, 1
-_GROUPS: dict[str, tuple[Group, ...]] = {
-    "compose": ("retrieval", "answers", "citations", "refusals", "speed"),
-    "quote": ("retrieval", "answers", "citations", "refusals", "speed"),
-    "retrieval": ("retrieval",),
-    "claims": ("claims",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +101,7 @@ def evaluate(settings: Settings, screen: Screen, options: Options) -> int:
     claims = load_claims(options.gold) if options.format == "wice" else None
     gold = None if options.format == "wice" else load_gold(options.gold, options.format)
     purpose = "claims" if claims else options.asking
-    measures = measures_of(_GROUPS[purpose])
+    measures = measures_of(GROUPS_OF[purpose])
     limits = [limit_of(text, measures) for text in options.limits]
     baseline = load_baseline(options.baseline) if options.baseline else None
     earlier = [load_run(path) for path in options.also]

@@ -23,6 +23,14 @@ Group = Literal["retrieval", "answers", "citations", "refusals", "speed", "claim
 Column = npt.NDArray[np.float64]
 """Shape (n,): one score of each question, NaN where it has none."""
 
+GROUPS_OF: dict[str, tuple[Group, ...]] = {
+    "compose": ("retrieval", "answers", "citations", "refusals", "speed"),
+    "quote": ("retrieval", "answers", "citations", "refusals", "speed"),
+    "retrieval": ("retrieval",),
+    "claims": ("claims",),
+}
+"""What is measured, by what a run's configuration calls `asking`."""
+
 LABELS: tuple[Label, ...] = get_args(Label)
 BINS = 10
 

@@ -169,8 +169,7 @@ def render_report(run: Run, texts: Texts) -> str:
     return environment.from_string(_resource("report.html")).render(
         style=Markup(style),
         script=Markup(script),
-        style_digest=_digest(style),
-        script_digest=_digest(script),
+        policy=Markup(_policy(style, script)),
         configuration=list(_flat(run.configuration)),
         rows=_rows(run),
         compared=bool(run.differences),
@@ -184,6 +183,18 @@ def render_report(run: Run, texts: Texts) -> str:
         cases=cases,
         marked=any(case.sources for case in cases),
         kinds=sorted(Counter(passed.kind for passed in run.questions).items()),
+    )
+
+
+def report_policy() -> str:
+    """The policy of the page, for who serves it: its style, its script, and nothing else."""
+    return _policy(_resource("report.css"), _resource("report.js"))
+
+
+def _policy(style: str, script: str) -> str:
+    return (
+        f"default-src 'none'; style-src 'sha256-{_digest(style)}'; script-src 'sha256-{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'"
     )
 
 

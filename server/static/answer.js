@@ -1,0 +1,285 @@
+// One turn as it is read: the question, its sources, the sentences with their footnotes, what was withheld.
+
+import { copyText, counted, element } from "./dom.js";
+import { turnAsMarkdown } from "./markdown.js";
+import { notice } from "./notices.js";
+import { citationsOf, isLoose, partsOf, placeOf } from "./turns.js";
+
+/** How many sources stand in the turn itself, where there is no room beside it. */
+const PEEKED = 3;
+
+/**
+ * Keeps an article as its turn is. `hooks` are `open(turn, number, from)`, `openRange(turn, range, from)`,
+ * `sources(turn, from)`, `light(turn, number | null)` and `retry(turn)`.
+ */
+export class TurnView {
+  #hooks;
+  #turn;
+  #shown = []; // the sentences on the page, as text and as elements
+  #question = element("h2", { class: "question", dir: "auto", tabindex: "-1" });
+  #sources = element("div", { class: "looked" });
+  #answer = element("p", { class: "answer", dir: "auto" });
+  #state = element("div", { class: "state" });
+  #after = element("div", { class: "after" });
+
+  constructor(turn, hooks) {
+    this.#hooks = hooks;
+    this.#question.id = `question-${turn.id}`;
+    this.article = element(
+      "article",
+      { class: "turn", "aria-labelledby": this.#question.id },
+      this.#question,
+      this.#sources,
+      this.#answer,
+      this.#state,
+      this.#after,
+    );
+    this.article.addEventListener("pointerover", (event) => this.#point(event.target));
+    this.article.addEventListener("pointerleave", () => this.#light(null));
+    this.article.addEventListener("focusin", (event) => this.#point(event.target));
+    this.article.addEventListener("focusout", () => this.#light(null));
+    this.update(turn);
+  }
+
+  get turn() {
+    return this.#turn;
+  }
+
+  /** Shows what is new. What is on the page already and has not changed stays as it is, focus included. */
+  update(turn) {
+    const before = this.#turn;
+    this.#turn = turn;
+    this.article.dataset.state = turn.state === "done" ? turn.answer.status : turn.state;
+    this.article.setAttribute("aria-busy", String(turn.state === "asking"));
+    if (before?.question !== turn.question) this.#question.textContent = turn.question;
+    if (!before || before.evidence !== turn.evidence || before.state !== turn.state) this.#showSources();
+    this.#showSentences();
+    if (!before || before.state !== turn.state || before.answer !== turn.answer) this.#showEnd();
+  }
+
+  focus() {
+    this.#question.focus({ preventScroll: true });
+  }
+
+  /** Marks the footnote that is open beside the text; null for none. */
+  opened(number) {
+    for (const button of this.article.querySelectorAll("[data-number]")) {
+      if (Number(button.dataset.number) === number) button.setAttribute("aria-current", "true");
+      else button.removeAttribute("aria-current");
+    }
+  }
+
+  #showSources() {
+    const { evidence, state } = this.#turn;
+    if (!evidence) {
+      const waits = state === "asking";
+      this.#sources.replaceChildren(element("p", { class: "line" }, waits ? "Looking through the documents …" : "\u00a0"));
+      this.#sources.hidden = !waits;
+      return;
+    }
+    this.#sources.hidden = false;
+    if (!evidence.length) {
+      this.#sources.replaceChildren(element("p", { class: "line" }, "No passage resembles the question."));
+      return;
+    }
+    const documents = new Set(evidence.map((one) => one.document_id)).size;
+    const words = `${counted(evidence.length, "source")} in ${counted(documents, "document")}`;
+    const all = element("button", { type: "button", class: "all" }, words);
+    all.addEventListener("click", () => this.#hooks.sources(this.#turn, all));
+    const items = evidence.slice(0, PEEKED).map((one) => {
+      const button = element(
+        "button",
+        { type: "button" },
+        element("b", { dir: "auto" }, placeOf(one)),
+        " ",
+        element("span", { dir: "auto" }, one.text.replace(/\s+/g, " ")),
+      );
+      button.addEventListener("click", () => this.#hooks.openRange(this.#turn, one, button));
+      return element("li", {}, button);
+    });
+    this.#sources.replaceChildren(
+      element("p", { class: "line" }, all),
+      element("ol", { class: "peek", "aria-label": "The nearest sources" }, items),
+    );
+  }
+
+  #showSentences() {
+    const { sentences, state } = this.#turn;
+    const same = sentences.findIndex((one, index) => this.#shown[index]?.text !== one.text);
+    const from = same < 0 ? sentences.length : same;
+    for (const { node, gap } of this.#shown.splice(from)) {
+      node.remove();
+      gap?.remove();
+    }
+    for (const one of sentences.slice(from)) {
+      const node = this.#sentence(one);
+      const gap = this.#shown.length ? document.createTextNode(" ") : null;
+      const pending = this.#answer.querySelector(".pending");
+      for (const added of [gap, node]) if (added) this.#answer.insertBefore(added, pending);
+      this.#shown.push({ text: one.text, node, gap });
+    }
+    const pending = this.#answer.querySelector(".pending");
+    if (state === "asking" && !pending) {
+      this.#answer.append(
+        element("span", { class: "pending" }, element("span", { class: "unseen" }, "The answer is being written and checked.")),
+      );
+    } else if (state !== "asking") {
+      pending?.remove();
+    }
+    this.#answer.hidden = !this.#answer.childNodes.length;
+  }
+
+  #sentence(one) {
+    const { body, numbers, final } = partsOf(one);
+    const loose = isLoose(one.sentence);
+    const notes = numbers.map((number) => {
+      const citation = one.citations.find((found) => found.number === number);
+      const place = citation ? `: ${placeOf(citation)}` : "";
+      const button = element(
+        "button",
+        { type: "button", class: "note", "data-number": number, "aria-label": `Footnote ${number}${place}` },
+        String(number),
+      );
+      button.addEventListener("click", () => this.#hooks.open(this.#turn, number, button));
+      return button;
+    });
+    const words = loose && element("span", { class: "unseen" }, " (loosely supported)");
+    // The last word, its mark and its numbers stay on one line.
+    const split = body.search(/\S+$/);
+    const tail = element("span", { class: "tail" }, body.slice(split), final, element("sup", {}, notes));
+    return element(
+      "span",
+      { class: loose ? "sentence loose" : "sentence", "data-numbers": numbers.join(" ") },
+      split < 0 ? body : body.slice(0, split),
+      split < 0 ? [final, element("sup", {}, notes)] : tail,
+      words,
+    );
+  }
+
+  #showEnd() {
+    const { state, answer } = this.#turn;
+    this.#state.replaceChildren();
+    this.#after.replaceChildren();
+    if (state === "asking") return;
+    if (state === "done" && answer.status !== "answered") this.#showRefusal();
+    if (state === "stopped") this.#state.append(this.#said("You stopped this answer.", this.#kept()));
+    if (state === "failed") {
+      const { message } = this.#turn.error;
+      this.#state.append(element("div", { class: "trouble", role: "alert" }, this.#said(message, this.#kept())));
+    }
+    if (this.#turn.sentences.length) this.#after.append(this.#footnotes());
+    if (answer?.withheld.length) this.#after.append(this.#withheld());
+    this.#after.append(this.#actions());
+  }
+
+  #said(...texts) {
+    return element("p", {}, texts.filter(Boolean).join(" "));
+  }
+
+  #kept() {
+    return this.#turn.sentences.length ? "What stands above was checked and holds." : "";
+  }
+
+  #showRefusal() {
+    const { answer } = this.#turn;
+    this.#state.append(
+      element("p", { class: "refusal" }, "Your documents do not answer this."),
+      answer.reason && element("p", { class: "reason" }, sentenceOf(answer.reason)),
+    );
+    if (!answer.nearest.length) return;
+    const items = answer.nearest.map((one) => {
+      const button = element(
+        "button",
+        { type: "button", class: "nearby" },
+        element("span", { class: "place", dir: "auto" }, placeOf(one)),
+        element("span", { class: "passage", dir: "auto" }, one.text),
+      );
+      button.addEventListener("click", () => this.#hooks.openRange(this.#turn, one, button));
+      return element("li", {}, button);
+    });
+    this.#state.append(element("h3", {}, "What comes nearest"), element("ol", { class: "nearest" }, items));
+  }
+
+  #footnotes() {
+    const items = citationsOf(this.#turn).map((one) => {
+      const button = element(
+        "button",
+        { type: "button", class: "footnote", "data-number": one.number },
+        element("span", { class: "number" }, String(one.number)),
+        element("span", { class: "place", dir: "auto" }, placeOf(one)),
+        element("q", { dir: "auto" }, one.cited_text.replace(/\s+/g, " ")),
+      );
+      button.addEventListener("click", () => this.#hooks.open(this.#turn, one.number, button));
+      return element("li", {}, button);
+    });
+    const loose = this.#turn.sentences.filter((one) => isLoose(one.sentence)).length;
+    const about =
+      loose > 0 &&
+      element(
+        "p",
+        { class: "loosely" },
+        element("span", { class: "sample", "aria-hidden": "true" }, "Dotted"),
+        `: ${loose === 1 ? "one sentence is" : `${loose} sentences are`} loosely supported. Compare with the source.`,
+      );
+    return element("section", { "aria-label": "Footnotes" }, element("ol", { class: "footnotes" }, items), about);
+  }
+
+  #withheld() {
+    const { withheld } = this.#turn.answer;
+    return element(
+      "details",
+      { class: "withheld" },
+      element("summary", {}, `${counted(withheld.length, "sentence was", "sentences were")} withheld`),
+      element("p", { class: "quiet" }, "The model wrote this, and the documents do not support it."),
+      element(
+        "ul",
+        {},
+        withheld.map((one) =>
+          element(
+            "li",
+            {},
+            element("b", { class: "unsupported" }, "Unsupported"),
+            element("span", { class: "unsaid", dir: "auto" }, one.text),
+            element("span", { class: "why", dir: "auto" }, sentenceOf(one.reason)),
+          ),
+        ),
+      ),
+    );
+  }
+
+  #actions() {
+    const { state, answer } = this.#turn;
+    const copy = element("button", { type: "button" }, "Copy with footnotes");
+    copy.addEventListener("click", async () => {
+      const copied = await copyText(turnAsMarkdown(this.#turn, location.origin));
+      notice(copied ? "Copied as Markdown." : "The browser did not let us copy.", { seconds: 3 });
+    });
+    const retry = element("button", { type: "button" }, state === "done" ? "Ask again" : "Try again");
+    if (state === "failed") retry.className = "primary";
+    retry.addEventListener("click", () => this.#hooks.retry(this.#turn));
+    const took = answer && `${(answer.timings_ms.total / 1000).toFixed(1)} s`;
+    const facts = answer && [took, answer.model || "quoted, no model"].join(" · ");
+    const hasText = this.#turn.sentences.length > 0 || state === "done";
+    return element("p", { class: "actions" }, hasText && copy, retry, facts && element("span", { class: "facts" }, facts));
+  }
+
+  #point(target) {
+    const one = target.closest?.("[data-number]");
+    this.#light(one ? Number(one.dataset.number) : null);
+  }
+
+  #light(number) {
+    for (const one of this.article.querySelectorAll(".sentence, .footnote")) {
+      const numbers = (one.dataset.numbers ?? one.dataset.number).split(" ");
+      one.classList.toggle("lit", number !== null && numbers.includes(String(number)));
+    }
+    this.#hooks.light(this.#turn, number);
+  }
+}
+
+/** A reason that begins small and has no full stop, as a sentence of its own. */
+function sentenceOf(words) {
+  const [first = "", ...rest] = words;
+  const text = first.toUpperCase() + rest.join("");
+  return /[.!?…]$/.test(text) ? text : `${text}.`;
+}

@@ -1,0 +1,255 @@
+// What the collection holds: added by drop, by choice or by paste, searched, opened, deleted with a way back.
+
+import * as api from "./api.js";
+import { counted, element, inBytes } from "./dom.js";
+import { announce, notice } from "./notices.js";
+import { Uploads } from "./uploads.js";
+
+const PAGE = 50;
+const TYPING_MS = 200;
+
+export class Documents {
+  #panel;
+  #state = element("p", { class: "lead", role: "status" }, "\u00a0");
+  #list = element("ul", { class: "rows" });
+  #rest = element("p", { class: "actions" });
+  #search;
+  #dropped;
+  #uploads;
+  #searching = new AbortController();
+  #leaving = new Map(); // documents that are to be deleted, by id, with what deletes them at once
+
+  constructor(section, panel) {
+    this.section = section;
+    this.#panel = panel;
+    this.#uploads = new Uploads(() => this.show());
+    this.#search = element("input", {
+      type: "search", id: "search", placeholder: "Search by title or file name", autocomplete: "off", dir: "auto",
+    });
+    let typing = 0;
+    this.#search.addEventListener("input", () => {
+      clearTimeout(typing);
+      typing = setTimeout(() => this.#load(), TYPING_MS);
+    });
+    section.append(
+      element(
+        "header",
+        { class: "section-head" },
+        element("h1", { id: "documents-title", tabindex: "-1" }, "Documents"),
+        this.#state,
+      ),
+      this.#adding(),
+      this.#uploads.element,
+      element("div", { class: "searching" }, element("label", { for: "search", class: "unseen" }, "Search"), this.#search),
+      this.#list,
+      this.#rest,
+    );
+    addEventListener("pagehide", () => {
+      for (const id of this.#leaving.keys()) api.removeDocument(id, { keepalive: true }).catch(() => {});
+    });
+  }
+
+  #adding() {
+    const chosen = element("input", { type: "file", multiple: true, id: "files", class: "unseen", tabindex: "-1" });
+    chosen.addEventListener("change", () => {
+      this.#uploads.add([...chosen.files]);
+      chosen.value = "";
+    });
+    const choose = element("button", { type: "button", class: "primary", onclick: () => chosen.click() }, "Choose files");
+    const paste = this.#pasting();
+    const open = element(
+      "button",
+      {
+        type: "button", "aria-expanded": "false", "aria-controls": paste.id,
+        onclick: () => {
+          paste.hidden = !paste.hidden;
+          open.setAttribute("aria-expanded", String(!paste.hidden));
+          if (!paste.hidden) paste.querySelector("textarea").focus();
+        },
+      },
+      "Paste text",
+    );
+    this.#dropped = element(
+      "div",
+      { class: "drop" },
+      element("p", {}, "Drop files here: text, Markdown, HTML, PDF or Word."),
+      element("p", { class: "buttons" }, choose, open),
+      element("label", { for: "files", class: "unseen" }, "Files to add"),
+      chosen,
+    );
+    this.#accept();
+    return element("div", { class: "adding" }, this.#dropped, paste);
+  }
+
+  /** Files may be dropped anywhere on this view. */
+  #accept() {
+    const carries = (event) => !this.section.hidden && [...event.dataTransfer.types].includes("Files");
+    let depth = 0;
+    const over = (is) => this.#dropped.classList.toggle("over", is);
+    addEventListener("dragenter", (event) => {
+      if (!carries(event)) return;
+      depth += 1;
+      over(true);
+    });
+    addEventListener("dragleave", (event) => {
+      if (!carries(event)) return;
+      depth -= 1;
+      if (depth <= 0) over(false);
+    });
+    addEventListener("dragover", (event) => carries(event) && event.preventDefault());
+    addEventListener("drop", (event) => {
+      // Never let a dropped file take the place of the page.
+      if ([...event.dataTransfer.types].includes("Files")) event.preventDefault();
+      depth = 0;
+      over(false);
+      if (carries(event)) this.#uploads.add([...event.dataTransfer.files]);
+    });
+  }
+
+  #pasting() {
+    const title = element("input", { type: "text", id: "paste-title", maxlength: "300", dir: "auto", required: true });
+    const text = element("textarea", { id: "paste-text", rows: "8", dir: "auto", required: true });
+    const said = element("span", { class: "facts", role: "status" });
+    const form = element(
+      "form",
+      { class: "pasting", id: "pasting", hidden: true, "aria-label": "Paste text" },
+      element("label", { for: "paste-title" }, "Title"),
+      title,
+      element("label", { for: "paste-text" }, "Text"),
+      text,
+      element("p", { class: "buttons" }, element("button", { class: "primary", type: "submit" }, "Add"), said),
+    );
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      said.textContent = "Reading …";
+      try {
+        const result = await api.paste(title.value.trim(), text.value);
+        if (result.status === "failed") throw new api.Failure(result.error.message);
+        said.textContent = result.status === "unchanged" ? "Already there." : "Added.";
+        form.reset();
+        this.show();
+      } catch (error) {
+        said.textContent = error.message;
+      }
+    });
+    return form;
+  }
+
+  /** Loads what the collection holds now. */
+  async show() {
+    await Promise.all([this.#describe(), this.#load()]);
+  }
+
+  async #describe() {
+    try {
+      const found = await api.collection();
+      this.#state.replaceChildren(
+        [
+          counted(found.documents, "document"),
+          counted(found.passages, "passage"),
+          inBytes(found.bytes),
+          found.model ? `answered by ${found.model}` : "quotations only",
+        ].join(" · "),
+      );
+      if (api.hasKey()) {
+        const forget = element("button", { type: "button" }, "Forget the key");
+        forget.addEventListener("click", () => {
+          api.forgetKey();
+          forget.remove();
+          notice("The key is forgotten.", { seconds: 3 });
+        });
+        this.#state.append(" · ", forget);
+      }
+    } catch (error) {
+      this.#state.textContent = error.message;
+    }
+  }
+
+  async #load(after = "") {
+    this.#searching.abort();
+    this.#searching = new AbortController();
+    const q = this.#search.value.trim();
+    let found;
+    try {
+      found = await api.documents({ q, after, limit: PAGE }, this.#searching.signal);
+    } catch (error) {
+      if (error.name !== "AbortError") {
+        const again = element("button", { type: "button", onclick: () => this.#load(after) }, "Try again");
+        this.#rest.replaceChildren(element("span", { role: "alert" }, error.message), again);
+      }
+      return;
+    }
+    const rows = found.documents.filter((one) => !this.#leaving.has(one.id)).map((one) => this.#row(one));
+    if (after) this.#list.append(...rows);
+    else this.#list.replaceChildren(...rows);
+    const words = q
+      ? [`No document is called “${q}”.`]
+      : ["The collection is empty. Add a document, and ask about it a few seconds later."];
+    const nothing = !this.#list.childElementCount && element("span", { class: "nothing", dir: "auto" }, words);
+    const next =
+      found.next && element("button", { type: "button", onclick: () => this.#load(found.next) }, "Show more");
+    const count = q && found.documents.length > 0 && element("span", { class: "facts" }, `${found.total} found`);
+    this.#rest.replaceChildren(...[nothing, next, count].filter(Boolean));
+    if (q) announce(`${counted(found.total, "document")} found.`);
+  }
+
+  #row(one) {
+    const title = one.title || one.uri;
+    const range = { document_id: one.id, title, uri: one.uri, page: null, start: 0, end: 0 };
+    const open = element("button", { type: "button", class: "title", dir: "auto" }, title);
+    open.addEventListener("click", () => this.#panel.openRange(range, { from: open }));
+    const remove = element("button", { type: "button", "aria-label": `Delete “${title}”` }, "Delete");
+    const row = element(
+      "li",
+      { class: "row" },
+      element(
+        "div",
+        { class: "what" },
+        open,
+        element(
+          "span",
+          { class: "facts" },
+          element("span", { dir: "auto" }, fileOf(one.uri, title)),
+          [counted(one.passages, "passage"), counted(one.characters, "character")].join(" · "),
+        ),
+      ),
+      element("div", { class: "acts" }, remove),
+    );
+    remove.addEventListener("click", () => this.#remove(row, one, title));
+    return row;
+  }
+
+  /** Gone from the list at once, from the collection when the time to take it back is over. */
+  #remove(row, one, title) {
+    const beside = row.nextElementSibling ?? row.previousElementSibling;
+    row.remove();
+    (beside?.querySelector("button") ?? document.getElementById("documents-title")).focus();
+    this.#leaving.set(one.id, row);
+    notice(`Deleted “${title}”.`, {
+      undo: () => {
+        this.#leaving.delete(one.id);
+        this.#load();
+      },
+      done: async () => {
+        try {
+          await api.removeDocument(one.id);
+        } catch (error) {
+          if (error.status !== 404) notice(`“${title}” was not deleted. ${error.message}`);
+        }
+        this.#leaving.delete(one.id);
+        this.show();
+      },
+    });
+  }
+}
+
+/** The last part of where a document came from, where it says more than the title. */
+function fileOf(uri, title) {
+  let name = uri.split(/[/\\]/).at(-1) ?? "";
+  try {
+    name = decodeURIComponent(name);
+  } catch {
+    // It stays as it is.
+  }
+  return name && name !== title ? `${name} · ` : "";
+}
