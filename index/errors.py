@@ -31,11 +31,15 @@ from typing import ClassVar
 
 
 class FootnoteError(Exception):
-    """Root of the tree. `status` is the HTTP status, `exit_code` the command's, `code` a stable name."""
+    """Root of the tree. `status` is the HTTP status, `exit_code` the command's, `code` a stable name.
+
+    `param` is the field of a request that it is about, where there is one.
+    """
 
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "internal_error"
+    param: str | None = None
 
 
 class UsageError(FootnoteError):

@@ -2,7 +2,8 @@
 
 FootnoteError
 ├── UsageError
-│   └── QuestionError         400  exit 2   empty, or longer than the limit that the message names
+│   └── QuestionError         400  exit 2   empty, or not words
+│       └── QuestionTooLong   400           longer than the limit that the message names
 └── ModelError
     ├── WorkerFailed          502  exit 4   the model's process died, hung or could not start
     └── GenerationCancelled   499  exit 130 the asker went away
@@ -15,6 +16,10 @@ from index.errors import ModelError, UsageError
 
 class QuestionError(UsageError):
     code = "invalid_question"
+
+
+class QuestionTooLong(QuestionError):
+    code = "context_length_exceeded"
 
 
 class WorkerFailed(ModelError):

@@ -28,7 +28,7 @@ from llama_cpp import llama_cpp as api
 from index.errors import ModelDamaged, ModelUnsuitable
 from index.gguf import check_gguf
 from rag.chat_template import ChatTemplate
-from rag.errors import QuestionError
+from rag.errors import QuestionError, QuestionTooLong
 from rag.readings import Reading
 from rag.sampler import Logits, Sampler
 from rag.types import Piece, Prompt, Usage
@@ -226,7 +226,7 @@ class LlamaModel:
         if not wanted:
             raise QuestionError("the prompt is empty: ask something in words")
         if len(wanted) >= self.context_tokens:
-            raise QuestionError(
+            raise QuestionTooLong(
                 f"the prompt has {len(wanted)} tokens and the model's context only {self.context_tokens}: "
                 "ask a shorter question or raise context_tokens"
             )

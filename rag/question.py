@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rag.errors import QuestionError
+from rag.errors import QuestionError, QuestionTooLong
 
 # A text of so many characters a token is too long in every language: it need not be counted.
 CHARACTERS_PER_TOKEN = 64
@@ -27,9 +27,9 @@ def sound_question(
     if not any(character.isalnum() for character in question):
         raise QuestionError("the question has no words: ask something in words")
     if len(question) > CHARACTERS_PER_TOKEN * limit:
-        raise QuestionError(
+        raise QuestionTooLong(
             f"the question has {len(question)} characters, the limit is {limit} tokens: ask a shorter one"
         )
     if count_tokens is not None and (tokens := count_tokens([question])[0]) > limit:
-        raise QuestionError(f"the question has {tokens} tokens, the limit is {limit}: ask a shorter one")
+        raise QuestionTooLong(f"the question has {tokens} tokens, the limit is {limit}: ask a shorter one")
     return question

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from index.errors import FootnoteError, ModelDamaged, ModelUnsuitable, UnknownModel
-from rag.errors import GenerationCancelled, QuestionError, WorkerFailed
+from rag.errors import GenerationCancelled, QuestionError, QuestionTooLong, WorkerFailed
 
 # A worker that gives no sign for this long is stopped or starved to death: it gives one every few seconds.
 SILENCE_LIMIT_S = 60.0
@@ -69,6 +69,7 @@ def error_of(event: dict[str, Any]) -> FootnoteError:
         ModelDamaged,
         ModelUnsuitable,
         QuestionError,
+        QuestionTooLong,
         UnknownModel,
     )
     kind = next((error for error in known if error.code == event["code"]), WorkerFailed)

@@ -30,7 +30,7 @@ _MODEL_RETRY_S = 30
 
 def envelope(error: FootnoteError) -> dict[str, Any]:
     """The error as the object that every client gets."""
-    return error_object(error, getattr(error, "param", None))
+    return error_object(error, error.param)
 
 
 def error_response(error: FootnoteError, headers: Mapping[str, str] | None = None) -> Response:
