@@ -13,6 +13,7 @@ FootnoteError
 ├── TooBusy                   429  exit 1   the queue is full, or was waited in for too long
 ├── NotReady                  503           the model loads
 ├── CollectionBusy            503           too many documents are being added
+├── DocumentsChanged          409           a document was removed while an answer was made from it
 └── Stopping                  503           the server is being stopped
 """
 
@@ -88,3 +89,9 @@ class CollectionBusy(FootnoteError):
     status = 503
     code = "collection_busy"
     retry_after_s = 5
+
+
+class DocumentsChanged(FootnoteError):
+    status = 409
+    code = "documents_changed"
+    retry_after_s = 1

@@ -70,7 +70,9 @@ class UploadFolder:
     def make_incoming(self) -> Path:
         """A new folder for the files of one request."""
         parent = self._folder / "incoming"
-        parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (self._folder, parent):
+            folder.mkdir(exist_ok=True, mode=0o700)  # what people upload is theirs to read
         return Path(tempfile.mkdtemp(dir=parent))
 
     def remove_incoming(self, folder: Path) -> None:
@@ -82,6 +84,7 @@ class UploadFolder:
         place = self._place(uri)
         assert place is not None
         with path.open("rb") as file:
+            os.fchmod(file.fileno(), 0o600)
             os.fsync(file.fileno())
         os.replace(path, place)
 
