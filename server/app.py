@@ -15,6 +15,7 @@ from server.documents import documents_router
 from server.envelope import handle_errors
 from server.frame import Frame
 from server.health import health_router
+from server.page import page_router
 from server.security import HostCheck, KeyCheck, OriginCheck
 from server.state import ServerState
 
@@ -41,6 +42,7 @@ def create_app(state: ServerState) -> FastAPI:
     )
     app.include_router(health_router(state))
     app.include_router(documents_router(state))
+    app.include_router(page_router(state))
     handle_errors(app)
     _protect(app, state)
     return app

@@ -1,14 +1,7 @@
-"""The page: its files, held in memory, and the evaluations that it lists.
-
-The files are few and never change while the server runs. Each has the digest of its bytes as its ETag, so a
-browser asks each time and is told nothing new with an empty answer.
-"""
+"""The page, its files, and the evaluations that it lists; documents are shown by their own routes."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -17,35 +10,7 @@ from server.errors import NoSuchPath
 from server.evaluations import Evaluations
 from server.security import is_authorised
 from server.state import ServerState
-
-TYPES = {
-    "html": "text/html; charset=utf-8",
-    "css": "text/css; charset=utf-8",
-    "js": "text/javascript; charset=utf-8",
-    "svg": "image/svg+xml",
-}
-PAGE = "index.html"
-
-
-@dataclass(frozen=True, slots=True)
-class StaticFile:
-    """One file of the page. `etag` is quoted, as the header has it."""
-
-    body: bytes
-    media_type: str
-    etag: str
-
-
-def static_files() -> dict[str, StaticFile]:
-    """The files of the page by name: those of a known kind, and nothing else that may lie there."""
-    found = {}
-    for entry in resources.files("server").joinpath("static").iterdir():
-        media_type = TYPES.get(entry.name.rpartition(".")[2])
-        if media_type is not None:
-            body = entry.read_bytes()
-            etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            found[entry.name] = StaticFile(body, media_type, etag)
-    return found
+from server.static_files import PAGE, TYPES, StaticFile, static_files
 
 
 def static_response(request: Request, file: StaticFile) -> Response:

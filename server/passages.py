@@ -1,10 +1,11 @@
-"""A passage as a page of plain HTML: for browsers without JavaScript, and for whoever follows a citation."""
+"""A passage as plain HTML, for browsers without JavaScript; with it, the page opens the document itself."""
 
 from __future__ import annotations
 
 from markupsafe import Markup, escape
 
 from index.types import Document
+from server.static_files import page_around
 
 AROUND = 2_000
 """Characters shown before a passage and after it."""
@@ -12,34 +13,17 @@ AROUND = 2_000
 LONGEST_PASSAGE = 100_000
 """Characters that are marked at once; a longer range is cut."""
 
-_PAGE = Markup(
-    """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>{title}</title>
-<link rel="icon" href="/static/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/static/page.css">
-<link rel="stylesheet" href="/static/source.css">
-</head>
-<body>
-<main id="main" class="passage">
-{body}
-</main>
-</body>
-</html>
-"""
-)
 _DOCUMENT = Markup(
-    """<h1><bdi>{title}</bdi></h1>
-<p>{place}</p>
+    """<article class="passage">
+<h1><bdi>{title}</bdi></h1>
+<p class="facts">{place}</p>
 <pre dir="auto">
-{before}<mark id="passage">{marked}</mark>{after}</pre>"""
+{before}<mark id="passage">{marked}</mark>{after}</pre>
+</article>"""
 )
 _GONE = Markup(
-    "<h1>This document is not in the collection</h1>\n<p>It has been removed, or never was here.</p>"
+    '<article class="passage">\n<h1>This document is not in the collection</h1>\n'
+    "<p>It has been removed, or never was here.</p>\n</article>"
 )
 
 
@@ -61,11 +45,11 @@ def passage_page(document: Document, start: int, end: int) -> str:
         marked=_exact(document.text[start:end]),
         after=_exact(document.text[end:last] + (" …" if last < length else "")),
     )
-    return str(_PAGE.format(title=document.title, body=body))
+    return page_around(document.title, body)
 
 
 def missing_page() -> str:
-    return str(_PAGE.format(title="Not in the collection", body=_GONE))
+    return page_around("Footnote", _GONE)
 
 
 def _exact(text: str) -> Markup:

@@ -17,7 +17,7 @@ from server.keys import ApiKey
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 OPEN_PATHS = ("/health", "/ready", "/")
-OPEN_FOLDERS = ("/static/", "/documents/")
+OPEN_FOLDERS = ("/static/", "/documents/", "/evaluations/")
 """Served without a key: whether the server lives, and the page, which asks for the key itself.
 
 A route under them shows nothing of the documents unless `is_authorised(request)`.
