@@ -39,6 +39,11 @@ class Admission:
         return self._inside - self._active
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nobody is answered and nobody waits."""
+        return self._inside == 0
+
+    @property
     def retry_after_s(self) -> int:
         """When a place should be free, going by how long turns have taken lately."""
         return max(1, min(math.ceil(self._typical_s), 120))

@@ -10,7 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from server.ask import ask_router
 from server.bodies import BodyCheck
+from server.chat import chat_router
 from server.documents import documents_router
 from server.envelope import handle_errors
 from server.frame import Frame
@@ -41,6 +43,8 @@ def create_app(state: ServerState) -> FastAPI:
         lifespan=lifespan,
     )
     app.include_router(health_router(state))
+    app.include_router(ask_router(state))
+    app.include_router(chat_router(state))
     app.include_router(documents_router(state))
     app.include_router(page_router(state))
     handle_errors(app)

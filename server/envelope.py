@@ -83,6 +83,8 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> InvalidRequest:
         reason = "is missing"
     elif first["type"] == "extra_forbidden":
         reason = "is not known here"
+    elif first["type"] in {"model_type", "model_attributes_type", "dict_type"}:
+        reason = "is not an object"
     elif first["type"] == "json_invalid":
         return InvalidRequest("the body is not JSON")
     else:

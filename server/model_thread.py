@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
 from rag.ahead import ReadAhead
 from rag.types import Generator, Prompt
+from server.threads import in_thread
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -25,29 +26,24 @@ class ModelThread:
         self._ahead = ReadAhead(generator) if generator and read_ahead else None
         self._unfinished: Prompt | None = None  # of the model's thread
 
-    async def run(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        """The result of a call in the model's thread.
-
-        Who is cancelled while it runs goes on only when it has ended: tell it to end before.
-        """
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # looked at, so that nobody complains that nobody did
-            raise
+    async def run(
+        self,
+        work: Callable[[*Arguments], T],
+        *arguments: *Arguments,
+        unwanted: threading.Event | None = None,
+    ) -> T:
+        """The result of a call in the model's thread; see `in_thread`."""
+        return await in_thread(self._threads, work, *arguments, unwanted=unwanted)
 
     async def interrupt(self) -> None:
         """Stop to read: somebody asks."""
         if self._ahead is not None:
             await self.run(self._stop)
 
-    async def idle(self, unread: Prompt | None) -> None:
-        """Nobody asks: read this, or else what was interrupted."""
+    async def answered(self, unread: Prompt | None, *, idle: bool) -> None:
+        """A question has been answered. When nobody else asks, read what it left unread or interrupted."""
         if self._ahead is not None:
-            await self.run(self._begin, unread)
+            await self.run(self._answered, unread, idle)
 
     async def forget(self, document_id: str) -> None:
         """Do not read a document that is being deleted; returns when it is certain."""
@@ -64,15 +60,16 @@ class ModelThread:
         assert self._ahead is not None
         self._unfinished = self._ahead.stop() or self._unfinished
 
-    def _begin(self, unread: Prompt | None) -> None:
+    def _answered(self, unread: Prompt | None, idle: bool) -> None:
         assert self._ahead is not None
         self._stop()
-        prompt, self._unfinished = unread or self._unfinished, None
-        if prompt is not None:
+        self._unfinished = unread or self._unfinished
+        if idle and self._unfinished is not None:
+            prompt, self._unfinished = self._unfinished, None
             self._ahead.begin(prompt)
 
     def _forget(self, document_id: str) -> None:
         self._stop()
         if self._unfinished is not None and self._unfinished.document_id == document_id:
             self._unfinished = None
-        self._begin(None)
+        self._answered(None, True)

@@ -12,6 +12,7 @@ from typing import TypeVar, TypeVarTuple
 
 from index.errors import FootnoteError
 from rag.errors import WorkerFailed
+from rag.gate import Gate, load_gate
 from rag.session import Session
 from server.admission import Admission
 from server.config import ServerSettings, ServeSettings
@@ -19,6 +20,7 @@ from server.errors import NotReady
 from server.keys import ApiKey
 from server.metrics import Metrics
 from server.model_thread import ModelThread
+from server.threads import in_thread
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -38,6 +40,7 @@ class ServerState:
     quoting: Admission
     model: ModelThread
     metrics: Metrics
+    gate: Gate
     cut_off: threading.Event = field(default_factory=threading.Event)
     """Set when the grace time is over: who still answers breaks off."""
     not_ready: FootnoteError | None = field(default_factory=lambda: NotReady("the model is being loaded"))
@@ -65,9 +68,14 @@ class ServerState:
         """The result of a call that reads the disk or the database, in a thread: never in the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._blocking, work, *arguments)
 
-    async def search(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        """As `run`, for what looks for sources: uploads cannot keep it waiting."""
-        return await asyncio.get_running_loop().run_in_executor(self._searching, work, *arguments)
+    async def search(
+        self,
+        work: Callable[[*Arguments], T],
+        *arguments: *Arguments,
+        unwanted: threading.Event | None = None,
+    ) -> T:
+        """As `run`, for what looks for sources: uploads cannot keep it waiting. See `in_thread`."""
+        return await in_thread(self._searching, work, *arguments, unwanted=unwanted)
 
     async def warm_up(self) -> None:
         """Load what the first question would have to wait for."""
@@ -113,4 +121,5 @@ def make_state(settings: ServeSettings, session: Session, *, key: ApiKey | None 
         quoting=quoting,
         model=ModelThread(session.generator, read_ahead=settings.rag.read_ahead),
         metrics=Metrics(waiting=lambda: admission.waiting, active=lambda: admission.active),
+        gate=load_gate(settings.rag.gate),
     )

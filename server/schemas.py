@@ -1,0 +1,178 @@
+"""What comes in as JSON to be answered. Strict: "5" is no number, and 1 is not true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from rag.types import Mode, Role
+
+MOST_TURNS = 200
+MOST_TOP = 50
+WORDS = r"\w"
+"""A question has at least one letter or digit."""
+
+DocumentId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+
+
+class Filters(BaseModel):
+    """Narrows down what is searched. A filter that is not known is refused: it would be a filter ignored."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    document_ids: list[DocumentId] | None = Field(
+        None, min_length=1, max_length=1000, description="only these documents"
+    )
+
+
+class HistoryTurn(BaseModel):
+    """One earlier message of the conversation."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    role: Role
+    content: str
+
+
+class AskRequest(BaseModel):
+    """A question to the documents."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"question": "Where did the BRICS leaders meet?"},
+                {
+                    "question": "And who spoke there?",
+                    "history": [
+                        {"role": "user", "content": "Where did the BRICS leaders meet?"},
+                        {"role": "assistant", "content": "They met in Kazan [1]."},
+                    ],
+                    "mode": "quote",
+                    "top": 5,
+                },
+            ]
+        },
+    )
+
+    question: str = Field(min_length=1)
+    history: list[HistoryTurn] = Field(default=[], max_length=MOST_TURNS, description="oldest first")
+    mode: Mode = Field("compose", description="quote answers with the documents' own sentences, no model")
+    collection: str | None = Field(None, description="the name of the collection that is served")
+    filters: Filters | None = None
+    top: int | None = Field(None, ge=1, le=MOST_TOP, description="number of sources to look at")
+
+
+class FootnoteOptions(BaseModel):
+    """What the OpenAI interface has no field for."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    mode: Mode = "compose"
+    collection: str | None = None
+    filters: Filters | None = None
+    top: int | None = Field(None, ge=1, le=MOST_TOP)
+
+
+def _text(content: Any) -> Any:
+    """A message's content as one string: text parts are joined."""
+    if content is None:
+        return ""
+    if not isinstance(content, Sequence) or isinstance(content, str | bytes):
+        return content
+    texts: list[str] = []
+    for part in content:
+        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+            raise ValueError('each part should be {"type": "text", "text": "…"}: nothing else is read here')
+        texts.append(part["text"])
+    return "\n".join(texts)
+
+
+Content = Annotated[
+    str,
+    BeforeValidator(_text),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["type", "text"],
+                        "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+                    },
+                },
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+
+
+class Message(BaseModel):
+    """Messages of system, developer and tools are taken and not read: the documents alone are."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    role: Literal["user", "assistant", "system", "developer", "tool", "function"]
+    content: Content = ""
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    include_usage: bool | None = False
+
+
+def _stops(stop: Any) -> Any:
+    return [stop] if isinstance(stop, str) else stop
+
+
+_STOP = {"type": "string", "minLength": 1, "maxLength": 200}
+
+Stops = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=200)]],
+    Field(max_length=4),
+    BeforeValidator(_stops),
+    WithJsonSchema({"anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": 4}]}),
+]
+
+
+class ChatRequest(BaseModel):
+    """As OpenAI describes it. Fields that are not named here are taken and have no effect."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="ignore",
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "footnote",
+                    "messages": [{"role": "user", "content": "Where did the BRICS leaders meet?"}],
+                    "stream": True,
+                    "stream_options": {"include_usage": True},
+                    "footnote": {"mode": "compose"},
+                }
+            ]
+        },
+    )
+
+    model: str | None = Field(
+        None, description="`footnote-quote` quotes; any other name is the model that is"
+    )
+    messages: list[Message] = Field(min_length=1, max_length=MOST_TURNS, description="the last one asks")
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(
+        None, ge=1, le=131072, description="of the draft; the server has a limit too"
+    )
+    max_completion_tokens: int | None = Field(None, ge=1, le=131072)
+    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    n: int | None = Field(1, ge=1, le=1, description="one answer at a time")
+    stop: Stops | None = None
+    footnote: FootnoteOptions | None = None

@@ -1,0 +1,124 @@
+"""Answers on their way: as a stream of server-sent events, or whole; and what happens when nobody listens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from index.errors import FootnoteError
+from rag.errors import GenerationCancelled
+from rag.jsonform import dumps
+from server.envelope import envelope
+
+T = TypeVar("T")
+
+WAITING_S = 5.0
+"""How often a stream without news says that it still waits."""
+
+CLIENT_GONE = 499
+
+
+class ClientGone(Exception):
+    """Whoever asked is not there any more."""
+
+
+def frame(data: dict[str, Any], event: str = "") -> bytes:
+    """One server-sent event. The data is one line: `dumps` escapes what would end it."""
+    name = f"event: {event}\n" if event else ""
+    return f"{name}data: {dumps(data)}\n\n".encode()
+
+
+class EventStream(Response):
+    """Sends frames as they are made. Errors before the first are raised, and so become plain responses.
+
+    A later one is sent as `fail` writes it, last. When the client goes away the frames are closed.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, frames: AsyncGenerator[bytes], fail: Callable[[dict[str, Any]], bytes], *, waiting_s: float
+    ) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        # Proxies may neither keep it back nor change it.
+        self.headers["X-Accel-Buffering"] = "no"
+        self.headers["Cache-Control"] = "no-store, no-transform"
+        self._frames = frames
+        self._fail = fail
+        self._waiting_s = waiting_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(ClientGone):
+            await while_connected(receive, self._pump(send))
+
+    async def _pump(self, send: Send) -> None:
+        async with contextlib.aclosing(self._frames) as frames:
+            first = await anext(frames)
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            await send({"type": "http.response.body", "body": first, "more_body": True})
+            try:
+                async for data in _with_signs_of_life(frames, self._waiting_s):
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+            except GenerationCancelled:
+                return
+            except FootnoteError as error:
+                data = self._fail(envelope(error))
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _with_signs_of_life(frames: AsyncGenerator[bytes], every_s: float) -> AsyncGenerator[bytes]:
+    """The frames, and a comment whenever none has come for a while."""
+    while True:
+        following = asyncio.ensure_future(anext(frames))
+        try:
+            while not (await asyncio.wait([following], timeout=every_s))[0]:
+                yield b": waiting\n\n"
+        finally:
+            if not following.done():
+                following.cancel()
+                await asyncio.wait([following])
+        try:
+            yield following.result()
+        except StopAsyncIteration:
+            return
+
+
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client goes away; then raises ClientGone.
+
+    To be called when the body of the request has been read.
+    """
+    working = asyncio.ensure_future(work)
+    listening = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait([working, listening], return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientGone
+    finally:
+        for task in (working, listening):
+            if not task.done():
+                task.cancel()
+        await asyncio.wait([working, listening])
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def answered_while_connected(receive: Receive, work: Coroutine[Any, Any, Response]) -> Response:
+    """A response for whoever still wants it."""
+    try:
+        return await while_connected(receive, work)
+    except (ClientGone, GenerationCancelled):
+        return Response(status_code=CLIENT_GONE)
