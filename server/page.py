@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import stat
+from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from server.errors import NoSuchPath
 from server.evaluations import Evaluations
@@ -22,26 +25,73 @@ def static_response(request: Request, file: StaticFile) -> Response:
     return Response(file.body, media_type=file.media_type, headers=headers)
 
 
+class CollectionState(BaseModel):
+    """What the collection holds: `bytes` on disk, readings included; `model` is null where it only quotes."""
+
+    name: str
+    documents: int
+    passages: int
+    characters: int
+    bytes: int
+    embedder: str
+    model: str | None
+
+
+class EvaluationRun(BaseModel):
+    """One run of `footnote eval`; `right` of `judged` went right, and `url` opens its report."""
+
+    name: str
+    created: str
+    questions: int
+    judged: int
+    right: int
+    asking: str
+    model: str | None
+    url: str
+
+
+class EvaluationRuns(BaseModel):
+    """The latest first."""
+
+    reports: list[EvaluationRun]
+
+
 def page_router(state: ServerState) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter()
+    session = state.session
     files = static_files()
     evaluations = Evaluations(state.evaluations_folder, ticketed=state.key is not None)
 
-    @router.api_route("/", methods=["GET", "HEAD"])
+    @router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page(request: Request) -> Response:
         return static_response(request, files[PAGE])
 
-    @router.api_route("/static/{name}", methods=["GET", "HEAD"])
+    @router.api_route("/static/{name}", methods=["GET", "HEAD"], include_in_schema=False)
     async def static(name: str, request: Request) -> Response:
         if name not in files:
             raise NoSuchPath(f"there is nothing at {request.url.path}")
         return static_response(request, files[name])
 
-    @router.get("/api/evaluations")
-    async def listed() -> dict[str, Any]:
-        return {"reports": await state.run(evaluations.listed)}
+    @router.get("/api/collection", summary="What the collection holds", tags=["documents"])
+    async def collection() -> CollectionState:
+        stats = await state.run(session.collection.stats)
+        size = await state.run(_size_of, session.collection.folder)
+        return CollectionState(
+            name=session.collection.name,
+            documents=stats.documents,
+            passages=stats.passages,
+            characters=stats.characters,
+            bytes=size,
+            embedder=session.settings.index.embedder,
+            model=session.generator.name if session.generator else None,
+        )
 
-    @router.get("/evaluations/{name}")
+    @router.get("/api/evaluations", summary="List the runs of footnote eval", tags=["server"])
+    async def listed() -> EvaluationRuns:
+        found = await state.run(evaluations.listed)
+        return EvaluationRuns(reports=[EvaluationRun(**one) for one in found])
+
+    @router.get("/evaluations/{name}", include_in_schema=False)
     async def opened(name: str, request: Request) -> Response:
         if not is_authorised(request):
             evaluations.require_ticket(name, request.query_params.get("ticket", ""))
@@ -50,3 +100,13 @@ def page_router(state: ServerState) -> APIRouter:
         return Response(report.html, media_type=TYPES["html"], headers=headers)
 
     return router
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes of all files; one that goes while we look counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return total
