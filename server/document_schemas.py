@@ -6,20 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
-class ErrorDetail(BaseModel):
-    """What went wrong and what to do about it."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str
-
-
-class ErrorEnvelope(BaseModel):
-    """The one shape of errors."""
-
-    error: ErrorDetail
+from server.documented import EVERYWHERE, ON_WRITES, ErrorDetail, ErrorEnvelope
 
 
 class PastedText(BaseModel):
@@ -118,16 +105,17 @@ UPLOAD_BODY: dict[str, Any] = {
 """The framework cannot describe a body of two types."""
 
 _REASONS = {
-    400: "Not usable as sent",
-    404: "No such document",
+    404: "No document has this id",
     409: "Another process is writing; Retry-After says when to try again",
-    413: "Larger than the limit",
-    415: "No readable kind of file, or not what its name says",
+    415: "No readable kind of file, or not what its name says; or another content type",
     422: "Empty, encrypted, without text, damaged, or too much to read",
-    503: "Too many documents are being added; Retry-After says when to try again",
+    503: "Too many documents are being added, or it is being stopped; Retry-After",
 }
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What a route documents of its errors."""
-    return {status: {"model": ErrorEnvelope, "description": _REASONS[status]} for status in statuses}
+def refusals(*statuses: int, writes: bool = False) -> dict[int | str, dict[str, Any]]:
+    """What a route documents of its errors, beside those of every route."""
+    own: dict[int | str, dict[str, Any]] = {
+        status: {"model": ErrorEnvelope, "description": _REASONS[status]} for status in statuses
+    }
+    return {**EVERYWHERE, **(ON_WRITES if writes else {}), **own}

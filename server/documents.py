@@ -24,7 +24,7 @@ from server.document_schemas import (
     DocumentText,
     PastedText,
     UploadResults,
-    errors,
+    refusals,
 )
 from server.envelope import envelope, error_response, invalid, json_response
 from server.errors import InvalidRequest
@@ -77,7 +77,7 @@ def documents_router(state: ServerState) -> APIRouter:
     @router.get(
         "/api/documents",
         summary="List documents, the latest first",
-        responses={200: {"model": DocumentList}, **errors(400)},
+        responses={200: {"model": DocumentList}, **refusals()},
     )
     async def list_documents(limit: Limit = 50, after: Cursor = None, q: Title = "") -> Response:
         def read() -> dict[str, Any]:
@@ -98,7 +98,7 @@ def documents_router(state: ServerState) -> APIRouter:
         responses={
             200: {"model": UploadResults},
             207: {"model": UploadResults},
-            **errors(400, 409, 413, 415, 422, 503),
+            **refusals(409, 415, 422, 503, writes=True),
         },
         openapi_extra={"requestBody": UPLOAD_BODY},
     )
@@ -129,7 +129,7 @@ def documents_router(state: ServerState) -> APIRouter:
     @router.get(
         "/api/documents/{document_id}",
         summary="What is known of a document",
-        responses={200: {"model": DocumentDetails}, **errors(404)},
+        responses={200: {"model": DocumentDetails}, **refusals(404)},
     )
     async def details(document_id: str) -> Response:
         def read() -> dict[str, Any]:
@@ -151,7 +151,7 @@ def documents_router(state: ServerState) -> APIRouter:
         "/api/documents/{document_id}/text",
         summary="A range of a document's text",
         description=f"At most {MOST_TEXT:,} characters: `end` says how far it goes, `length` what there is.",
-        responses={200: {"model": DocumentText}, **errors(400, 404)},
+        responses={200: {"model": DocumentText}, **refusals(404)},
     )
     async def text(document_id: str, start: Offset = None, end: Offset = None) -> Response:
         def read() -> dict[str, Any]:
@@ -179,7 +179,7 @@ def documents_router(state: ServerState) -> APIRouter:
             200: {
                 "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
             },
-            **errors(404),
+            **refusals(404),
         },
     )
     async def source(document_id: str) -> Response:
@@ -203,7 +203,7 @@ def documents_router(state: ServerState) -> APIRouter:
         "where it is, and comes back with the next `footnote index` of that folder.",
         status_code=204,
         response_class=Response,
-        responses={204: {"description": "It is gone."}, **errors(404, 409)},
+        responses={204: {"description": "It is gone."}, **refusals(404, 409, writes=True)},
     )
     async def remove(document_id: str) -> Response:
         try:

@@ -181,15 +181,14 @@ def test_a_page_runs_nothing_and_fetches_nothing_from_elsewhere(client: TestClie
     document_id = made.json()["results"][0]["document"]["id"]
     response = client.get(f"/documents/{document_id}?start=0&end=9999")
     assert marked(response.text) == text
-    assert "<script" not in response.text
+    assert re.findall("<script[^>]*>", response.text) == ['<script type="module" src="/static/main.js">']
     assert "<img" not in response.text
-    assert all(link.startswith("/static/") for link in re.findall(r'(?:href|src)="([^"]*)"', response.text))
+    links = re.findall(r'(?:href|src)="([^"]*)"', response.text)
+    assert all(re.match("/(?!/)|#", link) for link in links)
     assert "unsafe" not in response.headers["Content-Security-Policy"]
 
 
-@pytest.mark.parametrize(
-    "query", ["start=-5&end=-1", "start=999999999&end=9999999999", "start=20&end=10", ""]
-)
+@pytest.mark.parametrize("query", ["start=-5&end=-1", "start=999999999&end=9999999999", "start=9&end=3", ""])
 def test_a_page_of_a_range_that_is_not_in_the_text(client: TestClient, query: str) -> None:
     document_id = added(client, "odd.txt", ODD)
     response = client.get(f"/documents/{document_id}?{query}")
