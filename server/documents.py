@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Query, Request
 from pydantic import ValidationError
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from index.errors import CollectionLocked, FootnoteError, UnknownDocument
 from index.listing import ListedDocument
@@ -40,6 +41,8 @@ MOST_TEXT = 1_000_000
 
 LOCKED_RETRY_S = 5
 """When a writer in another process may have ended."""
+
+_CHUNK_BYTES = 256 * 1024
 
 Limit = Annotated[int, Query(ge=1, le=200, description="documents on a page")]
 Cursor = Annotated[
@@ -142,7 +145,7 @@ def documents_router(state: ServerState) -> APIRouter:
                 "sha256": listed.sha256,
                 "metadata": dict(document.metadata),
                 "pages": _pages(document),
-                "has_source": any(shelf.folder.stored(uri) for uri in listed.uris),
+                "has_source": any(shelf.folder.holds(uri) for uri in listed.uris),
             }
 
         return json_response(await state.run(read))
@@ -183,18 +186,20 @@ def documents_router(state: ServerState) -> APIRouter:
         },
     )
     async def source(document_id: str) -> Response:
-        def find() -> tuple[Path, str]:
+        def find() -> tuple[BinaryIO, str]:
             for uri in collection.listed(document_id).uris:
-                if (place := shelf.folder.stored(uri)) is not None:
-                    return place, uri.rpartition("/")[2]
+                # Opened here: whoever removes it from now on does not cut it off.
+                if (file := shelf.folder.opened(uri)) is not None:
+                    return file, uri.rpartition("/")[2]
             raise UnknownDocument(f"The document {document_id!r} was not uploaded: it has no file here.")
 
-        place, quoted = await state.run(find)
+        file, quoted = await state.run(find)
         # Never shown by the browser: what people upload must not run as a page of ours.
-        disposition = f"attachment; filename*=UTF-8''{quoted}"
-        return FileResponse(
-            place, media_type="application/octet-stream", headers={"Content-Disposition": disposition}
-        )
+        headers = {
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quoted}",
+            "Content-Length": str(os.fstat(file.fileno()).st_size),
+        }
+        return StreamingResponse(_chunks(file), media_type="application/octet-stream", headers=headers)
 
     @router.delete(
         "/api/documents/{document_id}",
@@ -228,6 +233,12 @@ def documents_router(state: ServerState) -> APIRouter:
             return HTMLResponse(missing_page(), 404)
 
     return router
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
 
 
 def _pasted(body: bytes) -> PastedText:

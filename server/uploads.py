@@ -88,10 +88,18 @@ class UploadFolder:
             os.fsync(file.fileno())
         os.replace(path, place)
 
-    def stored(self, uri: str) -> Path | None:
-        """Where the bytes of a source are; None where it was no upload, or they are gone."""
+    def holds(self, uri: str) -> bool:
+        """Whether the bytes of a source are here: not where it was no upload."""
         place = self._place(uri)
-        return place if place is not None and place.is_file() else None
+        return place is not None and place.is_file()
+
+    def opened(self, uri: str) -> BinaryIO | None:
+        """The bytes of a source, to be closed; None where they are not here."""
+        place = self._place(uri)
+        try:
+            return place.open("rb") if place is not None else None
+        except FileNotFoundError:
+            return None
 
     def drop(self, uri: str) -> None:
         place = self._place(uri)

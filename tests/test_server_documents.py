@@ -389,7 +389,8 @@ def test_adding_reading_and_removing_at_once(home: Path) -> None:
                     listed = client.get("/api/documents").json()["documents"]
                     if listed:
                         document_id = chance.choice(listed)["id"]
-                        statuses.add(client.get(f"/api/documents/{document_id}/text").status_code)
+                        for part in ("", "/text", "/source"):
+                            statuses.add(client.get(f"/api/documents/{document_id}{part}").status_code)
                         statuses.add(client.get(f"/documents/{document_id}?start=0&end=3").status_code)
                         statuses.add(client.delete(f"/api/documents/{document_id}").status_code)
 

@@ -107,10 +107,10 @@ def test_no_uri_leads_out_of_the_folder(tmp_path: Path) -> None:
         f"{digits}/x.exe",
         digits,
     ):
-        assert folder.stored(f"upload:{rest}") is None
+        assert folder.opened(f"upload:{rest}") is None
     for uri in ("file:///etc/passwd", "upload:../x.txt", ""):
         folder.drop(uri)
-        assert folder.stored(uri) is None
+        assert folder.opened(uri) is None
     folder.drop(f"upload:{digits}/..%2F..%2Fx.txt")
     assert (tmp_path / "x.txt").read_text() == "not yours"
 
