@@ -8,6 +8,7 @@ settings and the screen bring FAISS, pydantic and Rich with them: they are impor
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -75,22 +76,25 @@ _COLLECTION = click.option(
     help="The collection: a name, or a folder when it has a slash in it.  [default: default]",
 )
 _PLACES = _together(_COLLECTION, _HOME)
-_ANSWERING = _together(
-    click.option(
-        "-q", "--quote", is_flag=True, help="Answer with the documents' own sentences; no model runs."
-    ),
-    click.option(
-        "-n", "--top", type=click.IntRange(1, 50), metavar="N", help="Number of sources to look at."
-    ),
-    click.option(
-        "-m",
-        "--model",
-        metavar="NAME|FILE",
-        help="Chat model: see models list, hf:OWNER/REPO/FILE, a GGUF file.",
-    ),
-    _COLLECTION,
-    _OFFLINE,
-    _HOME,
+_QUOTE = click.option(
+    "-q", "--quote", is_flag=True, help="Answer with the documents' own sentences; no model runs."
+)
+_TOP = click.option(
+    "-n", "--top", type=click.IntRange(1, 50), metavar="N", help="Number of sources to look at."
+)
+_MODEL = click.option(
+    "-m", "--model", metavar="NAME|FILE", help="Chat model: see models list, hf:OWNER/REPO/FILE, a GGUF file."
+)
+_ANSWERING = _together(_QUOTE, _TOP, _MODEL, _COLLECTION, _OFFLINE, _HOME)
+SERVING = _together(_QUOTE, _MODEL, _COLLECTION, _OFFLINE, _HOME)
+"""What `footnote serve`, which is declared above this package, has in common with the others."""
+
+API_KEY_VARIABLE = "FOOTNOTE_API_KEY"
+API_KEY_FILE = click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"File with the server's key; or set {API_KEY_VARIABLE}.",
 )
 
 
@@ -144,8 +148,17 @@ def index(paths: tuple[Path, ...], **flags: Any) -> int:
     "--stream", "streams", is_flag=True, help="Print each sentence once verified; with --json, events."
 )
 @_ANSWERING
+@click.option("--server", metavar="URL", help="Ask a running footnote serve; nothing is loaded here.")
+@API_KEY_FILE
 def ask(
-    question: tuple[str, ...], as_json: bool, streams: bool, quote: bool, top: int | None, **flags: Any
+    question: tuple[str, ...],
+    as_json: bool,
+    streams: bool,
+    quote: bool,
+    top: int | None,
+    server: str | None,
+    api_key_file: Path | None,
+    **flags: Any,
 ) -> int:
     """Answer one question from the collection.
 
@@ -155,10 +168,26 @@ def ask(
     """
     from rag import commands  # heavy
 
-    settings, screen = _ready(flags)
     if as_json and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the terminal speaks
     mode: Mode = "quote" if quote else "compose"
+    if server is not None:
+        if flags["model"] is not None:
+            raise UsageError("--model cannot be chosen with --server: the server has its own")
+        from rag import remote  # heavy
+
+        asked = remote.Asked(mode=mode, top=top, collection=flags.pop("collection"))
+        settings, screen = _ready(flags)
+        service = remote.Service(server, api_key(api_key_file))
+        return remote.ask(
+            service,
+            screen,
+            commands.question_of(settings, screen, question),
+            asked,
+            as_json=as_json,
+            streams=streams,
+        )
+    settings, screen = _ready(flags)
     return commands.ask(settings, screen, question, mode=mode, top=top, as_json=as_json, streams=streams)
 
 
@@ -269,24 +298,45 @@ def _ready(flags: dict[str, Any]) -> tuple[Settings, Screen]:
     """Settings from the flags given, and the screen."""
     from rag.config import load_settings  # heavy
 
-    model = flags.pop("model", None)
-    offline = flags.pop("offline", False) or None
-    return load_settings(**flags, rag__model=model, offline=offline), _screen()
+    return load_settings(**given(flags)), open_screen()
 
 
-def _screen() -> Screen:
+def given(flags: dict[str, Any]) -> dict[str, Any]:
+    """Flags of a command as `load_settings` knows them; what was not typed is None."""
+    renamed = {"rag__model" if name == "model" else name: value for name, value in flags.items()}
+    return {**renamed, "offline": renamed.get("offline") or None}
+
+
+def api_key(path: Path | None) -> str | None:
+    """The key in the file, else in the variable; None without either. Raises UsageError."""
+    if path is None:
+        return os.environ.get(API_KEY_VARIABLE) or None
+    try:
+        return path.expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:
+        raise UsageError(f"the file of the API key, {path}, cannot be read: {error}") from error
+
+
+def open_screen() -> Screen:
     from rag.present import Screen  # heavy
 
     return Screen(sys.stdout, sys.stderr, colours=not os.environ.get("NO_COLOR"))
 
 
-def help_text(*commands: str) -> str:
+def with_commands(*more: click.Command) -> click.Group:
+    """The program with commands of a package above this one."""
+    program = copy.copy(cli)
+    program.commands = {**cli.commands, **{str(command.name): command for command in more}}
+    return program
+
+
+def help_text(*commands: str, program: click.Group = cli) -> str:
     """The help of `footnote` or of one of its commands, as it is printed into a pipe.
 
     `help_text("models", "pull")` is what `footnote models pull --help` prints.
     """
-    context = click.Context(cli, info_name="footnote", **_context_settings(terminal=False))
-    command: click.Command = cli
+    context = click.Context(program, info_name="footnote", **_context_settings(terminal=False))
+    command: click.Command = program
     for name in commands:
         assert isinstance(command, click.Group)
         found = command.get_command(context, name)
@@ -301,7 +351,7 @@ def _context_settings(*, terminal: bool) -> dict[str, Any]:
     return {**cli.context_settings, **({} if terminal else {"terminal_width": HELP_WIDTH})}
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], program: click.Group = cli) -> int:
     """Carry out one command line; the exit code. Nothing is raised, whatever happens."""
     as_json, streams = "--json" in arguments, "--stream" in arguments
     _open_closed_streams()
@@ -310,7 +360,7 @@ def run(arguments: Sequence[str]) -> int:
             # A terminal that cannot show a character shows a question mark; an answer is not lost for it.
             stream.reconfigure(errors="replace")
     try:
-        code = _carried_out(arguments)
+        code = _carried_out(arguments, program)
         sys.stdout.flush()
         return code
     except FootnoteError as error:
@@ -335,11 +385,11 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the whole run
 
 
-def _carried_out(arguments: Sequence[str]) -> int:
+def _carried_out(arguments: Sequence[str], program: click.Group) -> int:
     try:
         extra = _context_settings(terminal=sys.stdout.isatty())
-        with cli.make_context("footnote", list(arguments), **extra) as context:
-            return int(cli.invoke(context) or 0)
+        with program.make_context("footnote", list(arguments), **extra) as context:
+            return int(program.invoke(context) or 0)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -392,5 +442,5 @@ def _let_go_of_output() -> None:
 
 
 def main() -> NoReturn:
-    """The entry point of `footnote`."""
+    """The entry point of `python -m rag`: everything but `serve`."""
     sys.exit(run(sys.argv[1:]))

@@ -129,9 +129,7 @@ def ask(
     as_json: bool,
     streams: bool,
 ) -> int:
-    question = " ".join(words)
-    if question in ("", "-"):
-        question = _question_from_input(settings, screen)
+    question = question_of(settings, screen, words)
     with pulling(screen) as notify:
         session = open_session(settings, mode, question=question, notify=notify)
     with session:
@@ -168,6 +166,12 @@ def _answered(
                     screen.write(dumps(answer_object(event.answer)) + "\n")
                 answer: Answer = event.answer
     return answer
+
+
+def question_of(settings: Settings, screen: Screen, words: Sequence[str]) -> str:
+    """What was typed, or what standard input holds. Raises QuestionError."""
+    question = " ".join(words)
+    return _question_from_input(settings, screen) if question in ("", "-") else question
 
 
 def _question_from_input(settings: Settings, screen: Screen) -> str:

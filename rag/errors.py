@@ -4,6 +4,7 @@ FootnoteError
 ├── UsageError
 │   └── QuestionError         400  exit 2   empty, or not words
 │       └── QuestionTooLong   400           longer than the limit that the message names
+├── ServerUnreachable         502  exit 1   nothing answers there, or not as footnote serve does
 └── ModelError
     ├── WorkerFailed          502  exit 4   the model's process died, hung or could not start
     └── GenerationCancelled   499  exit 130 the asker went away
@@ -11,7 +12,7 @@ FootnoteError
 
 from __future__ import annotations
 
-from index.errors import ModelError, UsageError
+from index.errors import FootnoteError, ModelError, UsageError
 
 
 class QuestionError(UsageError):
@@ -20,6 +21,11 @@ class QuestionError(UsageError):
 
 class QuestionTooLong(QuestionError):
     code = "context_length_exceeded"
+
+
+class ServerUnreachable(FootnoteError):
+    status = 502
+    code = "server_unreachable"
 
 
 class WorkerFailed(ModelError):

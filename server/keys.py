@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from index.errors import UsageError
 
@@ -28,11 +27,3 @@ class ApiKey:
         scheme, _, sent = authorization.partition(b" ")
         same = secrets.compare_digest(hashlib.sha256(sent.strip()).digest(), self.digest)
         return scheme.lower() == b"bearer" and same
-
-
-def read_key(path: Path) -> str:
-    """The key in a file, white space around it left out. Raises UsageError."""
-    try:
-        return path.expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError, RuntimeError) as error:
-        raise UsageError(f"the file of the API key {path} cannot be read: {error}") from error
