@@ -129,6 +129,13 @@ class Grounder:
         answer = _YES_NO.match(text)
         opening = answer[1].casefold() if answer else ""
         best: Verdict | None = None
+        for main in self._said_again(text):
+            if not (reason := self._beside(asked, _Held(self._context(main)))):
+                evidence = self._sources[main].evidence
+                return Verdict(text, True, 1.0, (evidence,), main=evidence)
+            best = Verdict(text, False, 0.0, (), reason, self._sources[main].evidence)
+        if best is not None:
+            return best
         for main in self._candidates(claim, asked):
             chosen = [self._sources[index] for index in self._sources_for(main, claim)]
             score, reason = self._judge(claim, asked, chosen, self._context(main), opening)
@@ -139,6 +146,11 @@ class Grounder:
         return best or Verdict(text, False, 0.0, (), "no document sentence shares its words")
 
     # -- attribution ----------------------------------------------------------------------------
+
+    def _said_again(self, text: str) -> list[int]:
+        """The document sentences that `text` repeats word for word. What they say they carry, whatever
+        they deny or hedge: only whether it is what was asked is left to check."""
+        return [index for index, source in enumerate(self._sources) if clean(source.evidence.text) == text]
 
     def _candidates(self, claim: Said, asked: Said) -> list[int]:
         """The sentences most likely to carry the claim, best first; the question breaks ties."""
@@ -213,10 +225,8 @@ class Grounder:
         for number in claim.numbers:
             if number.quantity not in held.quantities and number.value not in taken:
                 return 0.0, f"the number {spelled(claim, number)} is not in the cited text"
-        for number in asked.numbers:
-            # "The two countries" presupposes nothing that a text would put in figures.
-            if number.value >= LEAST_FIGURE and number.value not in around.values:
-                return 0.0, f"the cited text does not speak of {spelled(asked, number)}"
+        if beside := self._foreign_figure(asked, around):
+            return 0.0, beside
         stated = claim.terms - self._fuller(claim, held.terms)
         if lost := held.missing(claim.names & stated, claim):
             return 0.0, f"the name {lost[0]} is not in the cited text"
@@ -238,11 +248,24 @@ class Grounder:
                 score,
                 f"not in the cited text: {', '.join(held.missing(claim.terms, claim))}",
             )
+        return score, self._beside(asked, around)
+
+    def _beside(self, asked: Said, around: _Held) -> str:
+        """What the question presupposes and the cited text, with what stands around it, does not hold."""
+        if figure := self._foreign_figure(asked, around):
+            return figure
         if lost := around.missing(asked.names, asked):
-            return score, f"the cited text does not speak of {lost[0]}"
-        if asked.terms and asked_share < LEAST_ASKED:
-            return score, "the cited text is not about what was asked"
-        return score, ""
+            return f"the cited text does not speak of {lost[0]}"
+        if asked.terms and self._share(asked.terms, around, asked) < LEAST_ASKED:
+            return "the cited text is not about what was asked"
+        return ""
+
+    def _foreign_figure(self, asked: Said, around: _Held) -> str:
+        for number in asked.numbers:
+            # "The two countries" presupposes nothing that a text would put in figures.
+            if number.value >= LEAST_FIGURE and number.value not in around.values:
+                return f"the cited text does not speak of {spelled(asked, number)}"
+        return ""
 
     def _share(self, terms: Iterable[str], held: _Held, said: Said) -> float:
         """The weighted share of `terms` that is held; 1 of no terms."""

@@ -189,6 +189,24 @@ def test_what_the_text_does_not_carry_is_withheld(text: str, claim: str, questio
     assert not grounder.check(claim, question).supported
 
 
+@pytest.mark.parametrize("text", TEXT)
+def test_a_sentence_of_the_documents_is_what_they_say(grounder: Grounder, text: str) -> None:
+    verdict = grounder.check(text, "")
+    assert verdict.supported
+    assert [source.text for source in verdict.sources] == [text]
+    assert verdict.score == 1.0
+
+
+def test_a_sentence_said_again_may_still_be_beside_the_question(grounder: Grounder) -> None:
+    for question, reason in [
+        ("What did Antwerp enlarge?", "the cited text does not speak of Antwerp"),
+        ("How was it enlarged in 1985?", "the cited text does not speak of 1985"),
+        ("Which ferries were late?", "the cited text is not about what was asked"),
+    ]:
+        verdict = grounder.check(TEXT[0], question)
+        assert (verdict.supported, verdict.reason) == (False, reason)
+
+
 def test_what_a_pronoun_stands_for_keeps_its_place() -> None:
     texts = [
         "The war in Ukraine loomed over the talks.",
