@@ -14,7 +14,7 @@ LONGEST_PASSAGE = 100_000
 """Characters that are marked at once; a longer range is cut."""
 
 _DOCUMENT = Markup(
-    """<article class="passage">
+    """<article class="plain-passage">
 <h1><bdi>{title}</bdi></h1>
 <p class="facts">{place}</p>
 <pre dir="auto">
@@ -22,7 +22,7 @@ _DOCUMENT = Markup(
 </article>"""
 )
 _GONE = Markup(
-    '<article class="passage">\n<h1>This document is not in the collection</h1>\n'
+    '<article class="plain-passage">\n<h1>This document is not in the collection</h1>\n'
     "<p>It has been removed, or never was here.</p>\n</article>"
 )
 

@@ -191,8 +191,8 @@ export class TurnView {
       const button = element(
         "button",
         { type: "button", class: "nearby" },
-        element("span", { class: "place", dir: "auto" }, placeOf(one)),
         element("span", { class: "passage", dir: "auto" }, one.text),
+        element("span", { class: "place", dir: "auto" }, placeOf(one)),
       );
       button.addEventListener("click", () => this.#hooks.openRange(this.#turn, one, button));
       return element("li", {}, button);
@@ -204,10 +204,10 @@ export class TurnView {
     const items = citationsOf(this.#turn).map((one) => {
       const button = element(
         "button",
-        { type: "button", class: "footnote", "data-number": one.number },
+        { type: "button", class: "footnote", dir: "auto", "data-number": one.number },
         element("span", { class: "number" }, String(one.number)),
-        element("span", { class: "place", dir: "auto" }, placeOf(one)),
-        element("q", { dir: "auto" }, one.cited_text.replace(/\s+/g, " ")),
+        element("span", { class: "place" }, placeOf(one)),
+        element("q", {}, one.cited_text.replace(/\s+/g, " ")),
       );
       button.addEventListener("click", () => this.#hooks.open(this.#turn, one.number, button));
       return element("li", {}, button);

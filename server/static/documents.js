@@ -196,6 +196,7 @@ export class Documents {
   #row(one) {
     const title = one.title || one.uri;
     const range = { document_id: one.id, title, uri: one.uri, page: null, start: 0, end: 0 };
+    const file = fileOf(one.uri, title);
     const open = element("button", { type: "button", class: "title", dir: "auto" }, title);
     open.addEventListener("click", () => this.#panel.openRange(range, { from: open }));
     const remove = element("button", { type: "button", "aria-label": `Delete “${title}”` }, "Delete");
@@ -209,8 +210,8 @@ export class Documents {
         element(
           "span",
           { class: "facts" },
-          element("span", { dir: "auto" }, fileOf(one.uri, title)),
-          [counted(one.passages, "passage"), counted(one.characters, "character")].join(" · "),
+          element("bdi", {}, file),
+          `${file && " · "}${counted(one.passages, "passage")} · ${counted(one.characters, "character")}`,
         ),
       ),
       element("div", { class: "acts" }, remove),
@@ -251,5 +252,5 @@ function fileOf(uri, title) {
   } catch {
     // It stays as it is.
   }
-  return name && name !== title ? `${name} · ` : "";
+  return name === title ? "" : name;
 }

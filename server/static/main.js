@@ -30,6 +30,7 @@ async function show({ moves }) {
     else link.removeAttribute("aria-current");
   }
   document.title = shown === "ask" ? "Footnote" : `${TITLES[shown]} · Footnote`;
+  if (moves) panel.dismiss();
   if (shown !== "ask") {
     await views[shown].show();
     if (moves) document.getElementById(`${shown}-title`).focus({ preventScroll: true });

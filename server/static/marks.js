@@ -46,3 +46,8 @@ export function firstLineStart(text, within = 4000) {
   if (at < 0 || at > within || at + 1 === text.length) return 0;
   return new Offsets(text.slice(0, at + 1)).length;
 }
+
+/** The number of the page that holds the character at `offset`; null without pages. */
+export function pageAt(pages, offset) {
+  return pages.find((page) => page.start <= offset && offset < page.end)?.number ?? null;
+}

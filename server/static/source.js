@@ -1,6 +1,7 @@
 // The right-hand side: the sources of a question, and a document opened at the words that were cited.
 
 import { copyText, element } from "./dom.js";
+import { pageAt } from "./marks.js";
 import { announce, notice } from "./notices.js";
 import { Reader } from "./reader.js";
 import { SourceList } from "./source_list.js";
@@ -181,7 +182,7 @@ export class SourcePanel extends EventTarget {
         },
         sign,
       );
-    const link = element("a", { href: addressOf(stop), class: "address" }, "Link to these words");
+    const link = element("a", { href: addressOf(stop), class: "address" }, "Copy link");
     link.addEventListener("click", async (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
@@ -266,7 +267,13 @@ export class SourcePanel extends EventTarget {
     else this.#shut();
   }
 
-  #shut() {
+  /** Closes without moving the focus: another view has taken it. */
+  dismiss() {
+    this.#returnTo = null;
+    if (this.isOpen) this.#shut({ moves: false });
+  }
+
+  #shut({ moves = true } = {}) {
     this.#opened += 1;
     this.#reader.close();
     this.#panel.hidden = true;
@@ -275,6 +282,7 @@ export class SourcePanel extends EventTarget {
     const back = this.#returnTo;
     this.#returnTo = null;
     this.#tell("closed");
+    if (!moves) return;
     if (back?.isConnected) back.focus();
     else document.getElementById("main").focus({ preventScroll: true });
   }
@@ -288,8 +296,4 @@ export class SourcePanel extends EventTarget {
   #tell(name) {
     this.dispatchEvent(new CustomEvent(name));
   }
-}
-
-function pageAt(pages, offset) {
-  return pages.find((page) => page.start <= offset && offset < page.end)?.number ?? null;
 }

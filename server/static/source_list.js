@@ -19,7 +19,7 @@ export class SourceList {
   show(turn) {
     const isThere = this.#cards.length > 0 && this.#cards[0].button.isConnected;
     if (!turn.evidence) {
-      this.#say(turn.state === "asking" ? "Looking through the documents …" : "No sources were found in time.");
+      this.#say(turn.state === "asking" ? "Looking through the documents …" : "No sources have come.");
     } else if (!turn.evidence.length) {
       this.#say("Nothing in the collection resembles the question.");
     } else {
@@ -40,8 +40,8 @@ export class SourceList {
       const button = element(
         "button",
         { type: "button", class: "card" },
-        element("span", { class: "place", dir: "auto" }, placeOf(one)),
         element("span", { class: "passage", dir: "auto" }, one.text),
+        element("span", { class: "place", dir: "auto" }, placeOf(one)),
       );
       button.addEventListener("click", () => this.#open(one, button));
       return { one, number, button };
