@@ -136,6 +136,8 @@ class Shelf:
         """The document in a file; or what is there already, and need not be read again."""
         known = self._known(source, title)
         if known is not None:
+            if not self.folder.holds(file.uri):
+                self._keep(file)  # the power went before they were kept
             return known
         document = self._parser.read(file.path, name=file.name, uri=file.uri, max_bytes=self._max_file_bytes)
         return replace(document, title=clean_title(title)) if clean_title(title) else document
@@ -143,13 +145,16 @@ class Shelf:
     def _put(self, file: Received, source: Source, document: Document) -> Shelved:
         was_there = self._is_there(document.id)
         change = self._collection.put_all([(document, source)])[0]
-        # Under the lock: whoever removes the document meanwhile finds its bytes, or they are not kept.
-        with self._collection.writing():
-            if self._collection.source(source.uri) is not None:
-                self.folder.keep(source.uri, file.path)
+        self._keep(file)
         # The same text under another name is the same document.
         outcome = Outcome.UNCHANGED if was_there and change is Change.ADDED else Outcome(change.value)
         return Shelved(outcome, self._collection.listed(document.id))
+
+    def _keep(self, file: Received) -> None:
+        """Under the lock: whoever removes the document meanwhile finds its bytes, or they are not kept."""
+        with self._collection.writing():
+            if self._collection.source(file.uri) is not None:
+                self.folder.keep(file.uri, file.path)
 
     def _known(self, source: Source, title: str) -> Shelved | None:
         """The document of a source that would be stored again just as it is."""

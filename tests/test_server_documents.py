@@ -279,6 +279,15 @@ def test_a_document_of_a_folder_that_was_uploaded_too_outlives_the_file(home: Pa
         assert [info.id for info in session.collection.documents()] == [again["document"]["id"]]
 
 
+def test_a_file_whose_bytes_were_lost_is_kept_when_it_is_sent_again(client: TestClient, home: Path) -> None:
+    document_id = added(client, "zoo.txt", ZOO)
+    for path in (home / "uploads/default").glob("*.txt"):
+        path.unlink()
+    assert client.get(f"/api/documents/{document_id}/source").status_code == 404
+    assert added(client, "zoo.txt", ZOO) == document_id
+    assert client.get(f"/api/documents/{document_id}/source").content == ZOO.encode()
+
+
 # -- while others write ------------------------------------------------------------------------------
 
 
