@@ -22,7 +22,7 @@ from index.errors import (
     UnsupportedFormat,
 )
 from index.types import Block, Document, Page
-from server.errors import Stopping
+from server.errors import NotReady, Stopping
 
 MEMORY_BYTES = 1024**3
 """Address space of the process that reads one file."""
@@ -68,7 +68,7 @@ class Parser:
         return process.pid if process is not None and process.poll() is None else None
 
     def read(self, path: Path, *, name: str, uri: str, max_bytes: int) -> Document:
-        """The document in a file. Raises DocumentError, also where time or memory end, and Stopping."""
+        """The document in a file. Raises DocumentError, also where time or memory end; Stopping, NotReady."""
         request = {
             "path": str(path),
             "name": name,
@@ -126,14 +126,17 @@ class Parser:
         if self._process is not None and self._process.poll() is not None:
             self._end()  # it was ended from outside while it had nothing to do
         if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _COMMAND, json.dumps(_module_path())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, **_QUIET},
-                start_new_session=True,  # so that its forks can be killed with it
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", _COMMAND, json.dumps(_module_path())],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    env={**os.environ, **_QUIET},
+                    start_new_session=True,  # so that its forks can be killed with it
+                )
+            except OSError as error:
+                raise NotReady(f"the process that reads files cannot be started: {error}") from error
         return self._process
 
     def _end(self) -> None:

@@ -26,7 +26,7 @@ from index.errors import (
 )
 from index.readers import read_bytes
 from index.types import Document
-from server.errors import Stopping
+from server.errors import NotReady, Stopping
 from server.parse_worker import DEEPEST_ELEMENT, LONGEST_PARAGRAPH, LONGEST_TEXT
 from server.parsing import Parser
 
@@ -166,6 +166,18 @@ def test_a_reader_that_was_ended_from_outside_is_started_again(tmp_path: Path, s
         assert parser.pid not in {None, first}
     finally:
         parser.close()
+
+
+def test_a_reader_that_cannot_be_started_is_an_error_with_a_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = Parser(seconds=20)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
+    with pytest.raises(NotReady, match="cannot be started"):
+        parsed(parser, tmp_path, b"Read.", "a.txt")
+    monkeypatch.undo()
+    assert parsed(parser, tmp_path, b"Read.", "a.txt").text == "Read."
+    parser.close()
 
 
 def test_stopping_ends_what_is_being_read(tmp_path: Path) -> None:
