@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from pydantic_core import from_json
 from starlette.datastructures import Headers
@@ -19,6 +20,9 @@ UPLOADS = "/api/documents"
 SLOWEST_CHUNK_S = 30.0
 """A body of which nothing comes for so long is given up."""
 
+LINGER_S = 1.0
+"""How long the rest of a body that was refused is taken, and thrown away."""
+
 _TOO_SLOW = "the body did not come: send it in one go"
 
 
@@ -34,6 +38,12 @@ class BodyCheck:
         if scope["type"] != "http" or scope["method"] not in WRITES:
             await self._app(scope, receive, send)
             return
+        try:
+            await self._checked(scope, receive, send)
+        except BodyTooLarge as error:
+            await _refuse(error, scope, receive, send)
+
+    async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         kind = _media_type(headers.get("content-type", ""))
         if scope["method"] == "DELETE" and kind == "":
@@ -93,7 +103,23 @@ class BodyCheck:
             if failure is None:
                 raise
         if failure is not None:
-            await error_response(failure, {"Connection": "close"})(scope, receive, send)
+            raise failure
+
+
+async def _refuse(error: BodyTooLarge, scope: Scope, receive: Receive, send: Send) -> None:
+    """The response, and then for a moment what is still sent: hung up on at once, a client may lose both."""
+
+    async def lingering(message: Message) -> None:
+        is_last = message["type"] == "http.response.body"
+        await send({**message, "more_body": True} if is_last else message)
+        if is_last:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_S):
+                    while (await receive()).get("more_body", False):
+                        pass
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    await error_response(error, {"Connection": "close"})(scope, receive, lingering)
 
 
 def _media_type(sent: str) -> str:

@@ -33,6 +33,9 @@ SECURITY_HEADERS = {
 """Of every response that does not say otherwise itself."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+CLIENT_GONE = 499
+"""As status in log and metrics: nobody was there any more to be answered."""
+
 _NO_ROUTE = "none"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -79,6 +82,7 @@ class Frame:
             self._note(scope, request_id, status, time.monotonic() - began)
 
     def _note(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+        status = status or CLIENT_GONE
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = getattr(scope.get("route"), "path", _NO_ROUTE)
         self._metrics.requests.labels(method, route, str(status)).inc()

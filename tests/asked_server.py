@@ -89,6 +89,13 @@ def small_state(
 @contextmanager
 def listening(state: ServerState) -> Iterator[httpx2.Client]:
     """A client of the server as it is run, at a free port."""
+    with running(state) as (client, _):
+        yield client
+
+
+@contextmanager
+def running(state: ServerState) -> Iterator[tuple[httpx2.Client, Listening]]:
+    """The client, and the server that it talks to."""
     with bind(state.server.model_copy(update={"port": 0})) as listener:
         address = address_of(listener)
         server = Listening(state)
@@ -105,7 +112,7 @@ def listening(state: ServerState) -> Iterator[httpx2.Client]:
         try:
             assert started.wait(30)
             with httpx2.Client(base_url=address, timeout=60, trust_env=False) as client:
-                yield client
+                yield client, server
         finally:
             server.stop()
             thread.join(30)
