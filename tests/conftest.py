@@ -18,6 +18,8 @@ from small_collection import small_collection
 from index.collection import LocalCollection
 from index.models import ModelStore
 
+pytest_plugins = ("page_browser",)
+
 SEED = Path(__file__).parent.parent / "seeds" / "000_ca632847ae230c67.txt"
 
 

@@ -102,7 +102,7 @@ class Server:
             f"{self.base}/api/documents",
             files=[("files", (name, text.encode()))],
             headers=headers,
-            timeout=60,
+            timeout=240,
         )
         (result,) = response.json()["results"]
         assert result["error"] is None, result
@@ -131,7 +131,7 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that do not kill it. Each adds documents and a script of its own."""
     with served(tmp_path_factory.mktemp("page") / "home") as started:
         yield started

@@ -138,9 +138,9 @@ def write_run(home: Path, name: str, **changes: Any) -> None:
         "cited_text": "1874", "sha256": "", "answer_start": 0, "answer_end": 7,
     }  # fmt: skip
     passed = {
-        "id": "1", "question": "When?<script>x</script>", "kind": "fact", "answerable": True, "gold_answers": ["1874"],
-        "gold": [], "answer": {**ANSWER, "citations": [cited]}, "scores": {"correct": 1.0}, "confidence": 0.9,
-        "signals": {}, "history": [], "stages": {},
+        "id": "1", "question": "When?<script>x</script>", "kind": "fact", "answerable": True,
+        "gold_answers": ["1874"], "gold": [], "answer": {**ANSWER, "citations": [cited]},
+        "scores": {"correct": 1.0}, "confidence": 0.9, "signals": {}, "history": [], "stages": {},
     }  # fmt: skip
     folder = home / "eval"
     folder.mkdir(parents=True, exist_ok=True)
