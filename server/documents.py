@@ -212,7 +212,7 @@ def documents_router(state: ServerState) -> APIRouter:
     )
     async def remove(document_id: str) -> Response:
         try:
-            await state.run(shelf.remove, document_id)
+            await shelf.remove(document_id, state.run)
         except CollectionLocked as error:
             return _refusal(error)
         # What is just being read could be saved after its document has gone.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -24,14 +24,19 @@ from index.records import Source
 from index.titles import clean_title
 from index.types import Document
 from rag.readings import ReadingStore
-from server.errors import CollectionBusy
+from server.errors import CollectionBusy, Stopping
 from server.parsing import Parser
 from server.uploads import Received, UploadFolder
 
 T = TypeVar("T")
+Run = Callable[[Callable[[str], None], str], Awaitable[None]]
 
 MOST_WAITING = 16
 """Files that are read or embedded, or wait for it; one request has one of them at a time."""
+
+
+SETTLED_S = 2.0
+"""After so long without a change the vectors are saved: the next process then need not gather them."""
 
 
 class Outcome(StrEnum):
@@ -69,6 +74,10 @@ class _Line:
         future.add_done_callback(lambda _: self._places.release())
         return await asyncio.wrap_future(future)
 
+    def put_last(self, work: Callable[[], None]) -> None:
+        """Do this when nobody waits; nobody waits for it."""
+        self._thread.submit(work)
+
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
 
@@ -92,26 +101,35 @@ class Shelf:
         self._max_file_bytes = max_file_bytes
         self._reading = _Line("reading", MOST_WAITING)
         self._embedding = _Line("embedding", MOST_WAITING)
-        self._changed = False
+        self._saving: asyncio.TimerHandle | None = None
+        self._is_saved = True
+        self._closing = threading.Event()
 
     async def add(self, file: Received, *, title: str = "") -> Shelved:
         """Read, embed and keep one file. Raises DocumentError, CollectionError and CollectionBusy."""
-
         source = Source(file.uri, file.sha256, file.size, 0, READERS_VERSION)
         found = await self._reading.run(lambda: self._read(file, source, title))
         if isinstance(found, Shelved):
             return found
-        self._changed = True
-        return await self._embedding.run(lambda: self._put(file, source, found))
+        try:
+            return await self._embedding.run(lambda: self._put(file, source, found))
+        finally:
+            self._note_change()
 
-    def remove(self, document_id: str) -> None:
-        """Forget a document, and the bytes it was uploaded in. Raises UnknownDocument, CollectionLocked."""
+    async def remove(self, document_id: str, run: Run) -> None:
+        """Forget a document, and the bytes it was uploaded in. Raises UnknownDocument, CollectionLocked.
+
+        `run` calls in a thread.
+        """
+        await run(self._remove, document_id)
+        self._note_change()
+
+    def _remove(self, document_id: str) -> None:
         # The bytes first: if the power goes in between, the document is still there to be removed again.
         with self._collection.writing():
             for uri in self._collection.listed(document_id).uris:
                 self.folder.drop(uri)
             self._collection.remove_document(document_id)
-        self._changed = True
 
     def drop_readings(self) -> None:
         """Of all documents that are not there any more."""
@@ -124,12 +142,32 @@ class Shelf:
             self.drop_readings()
 
     def close(self) -> None:
-        """End what is being read, bring to its end what is being embedded, and save the vectors."""
+        """End what is being read and what is being embedded, and save the vectors."""
+        self._closing.set()
+        if self._saving is not None:
+            self._saving.cancel()
         self._parser.close()
         self._reading.close()
         self._embedding.close()
-        if self._changed:
-            with contextlib.suppress(CollectionError):  # the vectors can be made again from the catalogue
+        self._save()
+
+    def _go_on(self, _: int) -> None:
+        """Between two batches of passages. Raises Stopping."""
+        if self._closing.is_set():
+            raise Stopping("the server is being stopped: send the file again when it is back")
+
+    def _note_change(self) -> None:
+        """In the event loop: the vectors are saved once nothing changes any more."""
+        self._is_saved = False
+        if self._saving is not None:
+            self._saving.cancel()
+        loop = asyncio.get_running_loop()
+        self._saving = loop.call_later(SETTLED_S, self._embedding.put_last, self._save)
+
+    def _save(self) -> None:
+        if not self._is_saved:
+            self._is_saved = True
+            with contextlib.suppress(CollectionError):  # they can be made again from the catalogue
                 self._collection.snapshot()
 
     def _read(self, file: Received, source: Source, title: str) -> Shelved | Document:
@@ -144,7 +182,7 @@ class Shelf:
 
     def _put(self, file: Received, source: Source, document: Document) -> Shelved:
         was_there = self._is_there(document.id)
-        change = self._collection.put_all([(document, source)])[0]
+        change = self._collection.put_all([(document, source)], self._go_on)[0]
         self._keep(file)
         # The same text under another name is the same document.
         outcome = Outcome.UNCHANGED if was_there and change is Change.ADDED else Outcome(change.value)

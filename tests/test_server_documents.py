@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import html
 import os
 import random
@@ -20,21 +22,25 @@ from small_collection import PORT, ZOO
 from starlette.testclient import TestClient
 
 from index.catalog import Catalog
+from index.check import check
 from index.collection import LocalCollection
 from index.config import IndexSettings
 from index.embed import HashEmbedder
+from index.errors import FootnoteError
 from index.ingest import index_paths
 from index.types import Document, Vectors
 from rag.readings import Reading, write_reading
 from rag.session import open_session
 from rag.types import AnswerFinished
 from server.app import create_app
-from server.errors import DocumentsChanged
+from server.documents import open_shelf
+from server.errors import DocumentsChanged, Stopping
 from server.keys import ApiKey
 from server.passages import AROUND, LONGEST_PASSAGE, passage_page
 from server.shelf import MOST_WAITING
 from server.standing import still_standing
 from server.state import ServerState
+from server.uploads import Received
 
 ODD = "Zebra 🦓 one.\r\nLine <b>two</b> & “three”.\r\n\r\n\tfour e\u0301\u202e five."
 
@@ -390,7 +396,7 @@ def test_adding_reading_and_removing_at_once(home: Path) -> None:
         def work(seed: int) -> None:
             chance = random.Random(seed)
             with httpx2.Client(base_url=base, timeout=60) as client:
-                for _ in range(25):
+                for _ in range(12):
                     number = chance.randrange(6)
                     files = [("files", (f"{number}.txt", f"The number of this note is {number}.".encode()))]
                     response = client.post("/api/documents", files=files)
@@ -403,7 +409,7 @@ def test_adding_reading_and_removing_at_once(home: Path) -> None:
                         statuses.add(client.get(f"/documents/{document_id}?start=0&end=3").status_code)
                         statuses.add(client.delete(f"/api/documents/{document_id}").status_code)
 
-        workers = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        workers = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -424,6 +430,47 @@ def test_uploaded_files_may_be_read_by_their_owner_alone(client: TestClient, hom
     for path in (home / "uploads/default").glob("*.txt"):
         assert path.stat().st_mode & 0o077 == 0
     assert os.stat(home / "uploads/default").st_mode & 0o077 == 0
+
+
+def test_vectors_are_saved_once_nothing_changes_any_more(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.shelf.SETTLED_S", 0.05)
+    folder = home / "collections/default"
+    with listening(settings_for(home)) as base, httpx2.Client(base_url=base) as client:
+        document = client.post("/api/documents", json={"text": ZOO}).json()["results"][0]["document"]
+        assert wait_for(lambda: (folder / "manifest.json").exists() and not check(folder))
+        assert client.delete(f"/api/documents/{document['id']}").status_code == 204
+        assert wait_for(lambda: not check(folder))
+
+
+def test_a_server_that_ends_does_not_wait_for_a_long_document(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = HeldEmbedder()
+    monkeypatch.setattr("rag.session.HashEmbedder", lambda: embedder)
+    long = "\n\n".join(f"Sentence number {number} of a long text." for number in range(1_000)).encode()
+    (tmp_path / "1").write_bytes(long)
+    received = Received("long.txt", tmp_path / "1", len(long), hashlib.sha256(long).hexdigest())
+    with state_of(settings_for(home)) as state, closing(state):
+        shelf = open_shelf(state)
+        raised: list[type[Exception]] = []
+
+        def add() -> None:
+            try:
+                asyncio.run(shelf.add(received))
+            except FootnoteError as error:
+                raised.append(type(error))
+
+        adding, ending = threading.Thread(target=add), threading.Thread(target=shelf.close)
+        adding.start()
+        assert embedder.begun.acquire(timeout=30)
+        ending.start()
+        assert shelf._closing.wait(30)
+        embedder.let.set()
+        adding.join(30)
+        ending.join(30)
+        assert raised == [Stopping]
+        assert not embedder.begun.acquire(blocking=False)  # the first batch was the last
+        assert state.session.collection.documents() == []
 
 
 def test_a_server_that_ends_saves_its_vectors(home: Path) -> None:
