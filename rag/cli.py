@@ -166,15 +166,13 @@ def ask(
     and everything else to standard error. In a terminal sentences appear as they are verified. When the
     documents do not answer the question, it says so, shows the nearest passages, and exits with code 5.
     """
-    from rag import commands  # heavy
-
     if as_json and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the terminal speaks
     mode: Mode = "quote" if quote else "compose"
     if server is not None:
         if flags["model"] is not None:
             raise UsageError("--model cannot be chosen with --server: the server has its own")
-        from rag import remote  # heavy
+        from rag import remote, typed  # heavy
 
         asked = remote.Asked(mode=mode, top=top, collection=flags.pop("collection"))
         settings, screen = _ready(flags)
@@ -182,11 +180,13 @@ def ask(
         return remote.ask(
             service,
             screen,
-            commands.question_of(settings, screen, question),
+            typed.question_of(settings, screen, question),
             asked,
             as_json=as_json,
             streams=streams,
         )
+    from rag import commands  # heavy
+
     settings, screen = _ready(flags)
     return commands.ask(settings, screen, question, mode=mode, top=top, as_json=as_json, streams=streams)
 

@@ -20,10 +20,8 @@ from index.ingest import IngestProgress, IngestReport, index_paths
 from index.models import ModelStatus, PullProgress
 from rag.chat import Chat, typed_lines
 from rag.config import Settings
-from rag.errors import QuestionError
 from rag.jsonform import answer_object, dumps, event_object
 from rag.present import AnswerView, PullView, Screen
-from rag.question import CHARACTERS_PER_TOKEN
 from rag.session import (
     EXTRACTIVE_MODEL,
     HASH_EMBEDDER,
@@ -35,6 +33,7 @@ from rag.session import (
     open_session,
     open_store,
 )
+from rag.typed import question_of
 from rag.types import Answer, AnswerFinished, Mode
 from rag.visible import visible
 
@@ -166,32 +165,6 @@ def _answered(
                     screen.write(dumps(answer_object(event.answer)) + "\n")
                 answer: Answer = event.answer
     return answer
-
-
-def question_of(settings: Settings, screen: Screen, words: Sequence[str]) -> str:
-    """What was typed, or what standard input holds. Raises QuestionError."""
-    question = " ".join(words)
-    return _question_from_input(settings, screen) if question in ("", "-") else question
-
-
-def _question_from_input(settings: Settings, screen: Screen) -> str:
-    """All of standard input, or one line from a person. Raises QuestionError."""
-    if sys.stdin.isatty():
-        screen.err.write("Question: ")
-        screen.err.flush()
-        return sys.stdin.readline()
-    # An endless input is refused like any other that is too long. Four bytes are the longest character.
-    most = 4 * CHARACTERS_PER_TOKEN * settings.rag.question_tokens
-    data = sys.stdin.buffer.read(most + 1)
-    if len(data) > most:
-        raise QuestionError(
-            f"the question has more than {most} bytes, the limit is {settings.rag.question_tokens} tokens: "
-            "ask a shorter one"
-        )
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise QuestionError("the question on standard input is not UTF-8: convert it") from error
 
 
 def chat(settings: Settings, screen: Screen, *, mode: Mode, top: int | None) -> int:

@@ -45,6 +45,7 @@ class ServerState:
     """Set when the grace time is over: who still answers breaks off."""
     not_ready: FootnoteError | None = field(default_factory=lambda: NotReady("the model is being loaded"))
     """Why the model cannot answer yet; None once it can."""
+    _warming: asyncio.Task[None] | None = None  # held: the event loop itself does not
     _blocking: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
     )
@@ -92,8 +93,9 @@ class ServerState:
             self.session.generator.count_tokens("ready")
 
     def failed(self, error: WorkerFailed) -> None:
-        """The model's process has died: it loads again."""
+        """The model's process has died: another loads the model. For the event loop's thread."""
         self.not_ready = error
+        self._warming = asyncio.create_task(self.warm_up())
 
     def stop(self) -> None:
         """Let nobody in any more; answers may end within the grace time. For the event loop's thread."""
