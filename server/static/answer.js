@@ -114,8 +114,9 @@ export class TurnView {
     for (const one of sentences.slice(from)) {
       const node = this.#sentence(one);
       const gap = this.#shown.length ? document.createTextNode(" ") : null;
-      const pending = this.#answer.querySelector(".pending");
-      for (const added of [gap, node]) if (added) this.#answer.insertBefore(added, pending);
+      // The sign of waiting is taken away and set anew: were it moved, the text would seem to shift.
+      this.#answer.querySelector(".pending")?.remove();
+      for (const added of [gap, node]) if (added) this.#answer.append(added);
       this.#shown.push({ text: one.text, node, gap });
     }
     const pending = this.#answer.querySelector(".pending");

@@ -28,6 +28,7 @@ export class Ask {
   #views = new Map();
   #running = null; // {turn, abort} while a question is being answered here
   #thread = element("div", { class: "thread" });
+  #heading = element("h1", { class: "unseen" }, "Conversation");
   #welcome = element("div", { class: "welcome" });
   #field;
   #quote = element("input", { type: "checkbox", id: "quote" });
@@ -56,7 +57,7 @@ export class Ask {
         this.#fresh,
       ),
     );
-    section.append(this.#welcome, this.#thread, this.#form);
+    section.append(this.#heading, this.#welcome, this.#thread, this.#form);
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       if (this.#running) this.stop();
@@ -256,6 +257,7 @@ export class Ask {
   }
 
   #settle() {
+    this.#heading.hidden = this.isEmpty;
     this.#welcome.hidden = !this.isEmpty;
     this.#fresh.hidden = this.isEmpty;
     this.section.classList.toggle("empty", this.isEmpty);
