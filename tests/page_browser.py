@@ -28,6 +28,12 @@ FLAGS = [
 expect.set_options(timeout=10_000)
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @dataclass
 class Server:
     """One scripted server over one home; it can be killed and started again at the same address."""
@@ -43,10 +49,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        if not self.port:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                self.port = free.getsockname()[1]
+        self.port = self.port or free_port()
         self.home.mkdir(parents=True, exist_ok=True)
         (self.home / "go").mkdir(exist_ok=True)
         if not (self.home / "script.json").exists():
@@ -122,7 +125,7 @@ def served(home: Path, key: str | None = None) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     if not Path(CHROMIUM).exists():
-        assert not os.environ.get("BROWSER_REQUIRED"), "the browser's tests are never skipped here: install chromium"
+        assert not os.environ.get("BROWSER_REQUIRED"), "never skipped here: install chromium"
         pytest.skip("no chromium found: apt-get install chromium")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)

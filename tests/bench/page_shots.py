@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from page_browser import CHROMIUM, FLAGS, Server, ask, finished, served
 from playwright.sync_api import Page, sync_playwright
+from test_page_served import write_run
 
 SEED = Path(__file__).parent.parent.parent / "seeds" / "000_ca632847ae230c67.txt"
 WIDTHS = {390: 844, 820: 1180, 1440: 900}
@@ -51,6 +52,7 @@ SCRIPT: dict[str, Any] = {
             }
         ]
     },
+    "What is not found yet?": {"holds": {"evidence": "never"}},
     "What is being read?": {
         "sentences": [
             {"text": "The zoo of Basel opened in 1874.", "cites": ["The zoo of Basel opened in 1874."]},
@@ -67,7 +69,7 @@ def welcome(page: Page, _: Server) -> None:
 
 
 def streaming(page: Page, _: Server) -> None:
-    ask(page, QUESTIONS[4])
+    ask(page, "What is being read?")
     page.wait_for_selector(".sentence")
 
 
@@ -128,6 +130,28 @@ def conversations(page: Page, server: Server) -> None:
     page.wait_for_selector("#conversations .row")
 
 
+def waiting(page: Page, _: Server) -> None:
+    ask(page, "What is not found yet?")
+    page.wait_for_timeout(300)
+
+
+def hovered(page: Page, _: Server) -> None:
+    finished(ask(page, QUESTIONS[0]))
+    page.locator(".note").nth(1).focus()
+
+
+def all_sources(page: Page, _: Server) -> None:
+    finished(ask(page, QUESTIONS[0]))
+    page.locator(".looked .all").click()
+
+
+def pasting(page: Page, server: Server) -> None:
+    page.goto(f"{server.base}/#documents")
+    page.wait_for_selector("#documents .row")
+    page.get_by_role("button", name="Paste text").click()
+    page.get_by_role("button", name="Delete “zoo”").click()
+
+
 def evaluations(page: Page, server: Server) -> None:
     page.goto(f"{server.base}/#evaluations")
     page.wait_for_selector("#evaluations .nothing, #evaluations .row")
@@ -135,7 +159,7 @@ def evaluations(page: Page, server: Server) -> None:
 
 STATES: list[Callable[[Page, Server], None]] = [
     welcome, streaming, answered, source, follow_up, refused, arabic, failed, linked, documents,
-    conversations, evaluations,
+    conversations, evaluations, waiting, hovered, all_sources, pasting,
 ]  # fmt: skip
 
 
@@ -143,6 +167,8 @@ def main(folder: Path, wanted: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home, served(Path(home)) as server, sync_playwright() as driver:
         server.script(SCRIPT)
+        for name in ("gold", "squad-dev-300"):
+            write_run(Path(home), name, models={"chat": {"name": "qwen2.5-coder-1.5b"}})
         server.add("zoo.txt", ZOO)
         server.add(f"{LONG}.txt", "Rotterdam has the largest port of Europe. Its cranes move containers.\n")
         server.add("بازل.txt", ARABIC)
