@@ -18,7 +18,7 @@ from server.documented import EVERYWHERE, ON_WRITES, errors
 from server.envelope import json_response
 from server.schemas import AskRequest, Filters
 from server.state import ServerState
-from server.streams import WAITING_S, EventStream, answered_while_connected, frame
+from server.streams import ONE_EVENT, WAITING_S, EventStream, answered_while_connected, frame
 
 EVENTS = "text/event-stream"
 
@@ -36,7 +36,7 @@ def ask_router(state: ServerState) -> APIRouter:
             200: {
                 "description": "The answer, or its events where text/event-stream is accepted: evidence, "
                 "then each sentence once it is verified, then the answer; or an error",
-                "content": {EVENTS: {"schema": {"type": "string"}, "example": _EXAMPLE}},
+                "content": {EVENTS: {"schema": ONE_EVENT, "example": _EXAMPLE}},
             },
             **EVERYWHERE,
             **ON_WRITES,

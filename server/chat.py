@@ -21,7 +21,7 @@ from server.errors import InvalidRequest
 from server.health import QUOTING
 from server.schemas import ChatRequest, FootnoteOptions
 from server.state import ServerState
-from server.streams import WAITING_S, EventStream, answered_while_connected, frame
+from server.streams import ONE_EVENT, WAITING_S, EventStream, answered_while_connected, frame
 
 _DONE = b"data: [DONE]\n\n"
 _SEEDS = 2**32
@@ -38,7 +38,7 @@ def chat_router(state: ServerState) -> APIRouter:
                 "description": "A chat.completion, or its chunks where stream is true",
                 "content": {
                     "application/json": {"schema": {"type": "object"}, "example": _EXAMPLE},
-                    EVENTS: {"schema": {"type": "string"}},
+                    EVENTS: {"schema": ONE_EVENT},
                 },
             },
             **EVERYWHERE,

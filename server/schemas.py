@@ -11,9 +11,14 @@ from rag.types import Mode, Role
 
 MOST_TURNS = 200
 MOST_TOP = 50
-WORDS = r"\w"
-"""A question has at least one letter or digit."""
 
+
+def _whole(number: Any) -> Any:
+    """JSON knows one kind of number: 5.0 is the integer 5."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+Integer = Annotated[int, BeforeValidator(_whole)]
 DocumentId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
@@ -63,7 +68,7 @@ class AskRequest(BaseModel):
     mode: Mode = Field("compose", description="quote answers with the documents' own sentences, no model")
     collection: str | None = Field(None, description="the name of the collection that is served")
     filters: Filters | None = None
-    top: int | None = Field(None, ge=1, le=MOST_TOP, description="number of sources to look at")
+    top: Integer | None = Field(None, ge=1, le=MOST_TOP, description="number of sources to look at")
 
 
 class FootnoteOptions(BaseModel):
@@ -74,7 +79,7 @@ class FootnoteOptions(BaseModel):
     mode: Mode = "compose"
     collection: str | None = None
     filters: Filters | None = None
-    top: int | None = Field(None, ge=1, le=MOST_TOP)
+    top: Integer | None = Field(None, ge=1, le=MOST_TOP)
 
 
 def _text(content: Any) -> Any:
@@ -167,12 +172,12 @@ class ChatRequest(BaseModel):
     messages: list[Message] = Field(min_length=1, max_length=MOST_TURNS, description="the last one asks")
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(
+    max_tokens: Integer | None = Field(
         None, ge=1, le=131072, description="of the draft; the server has a limit too"
     )
-    max_completion_tokens: int | None = Field(None, ge=1, le=131072)
+    max_completion_tokens: Integer | None = Field(None, ge=1, le=131072)
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
-    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
-    n: int | None = Field(1, ge=1, le=1, description="one answer at a time")
+    seed: Integer | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    n: Integer | None = Field(1, ge=1, le=1, description="one answer at a time")
     stop: Stops | None = None
     footnote: FootnoteOptions | None = None

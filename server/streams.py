@@ -20,6 +20,14 @@ T = TypeVar("T")
 WAITING_S = 5.0
 """How often a stream without news says that it still waits."""
 
+ONE_EVENT = {
+    "type": "object",
+    "description": "one server-sent event; its data is JSON, or [DONE]",
+    "required": ["data"],
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+}
+"""For the description at /openapi.json."""
+
 CLIENT_GONE = 499
 
 
