@@ -38,7 +38,7 @@ class ServerSettings(BaseModel):
     body_bytes: int = Field(1024**2, ge=1024, le=64 * 1024**2, description="largest JSON body")
     upload_bytes: int = Field(256 * 1024**2, ge=1024, description="largest upload, all files together")
     upload_files: int = Field(1000, ge=1, le=10_000, description="most files in one upload")
-    parse_s: float = Field(30.0, gt=0, le=600, description="longest that reading a file may take, in seconds")
+    parse_s: float = Field(20.0, gt=0, le=600, description="longest that reading a file may take, in seconds")
     log_questions: bool = Field(False, description="write questions into the log")
 
     @property

@@ -9,10 +9,11 @@ import pytest
 from cli_home import REPOSITORY
 
 from rag.cli import cli, help_text, run
+from server.__main__ import program
 
 NAMES = [
     (),
-    *((name,) for name in cli.commands),
+    *((name,) for name in program.commands),
     ("models", "list"),
     ("models", "pull"),
     ("models", "verify"),
@@ -25,21 +26,22 @@ def test_is_the_same_whatever_the_terminal(
     names: tuple[str, ...], columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    assert run([*names, "--help"]) == 0
-    assert capsys.readouterr() == (help_text(*names), "")
+    assert run([*names, "--help"], program) == 0
+    assert capsys.readouterr() == (help_text(*names, program=program), "")
 
 
 @pytest.mark.parametrize("names", NAMES)
 def test_fits_into_a_block_of_a_readme(names: tuple[str, ...]) -> None:
-    lines = help_text(*names).splitlines()
+    lines = help_text(*names, program=program).splitlines()
     assert max(map(len, lines)) <= 80
     assert not any(line.endswith("...") for line in lines if line.startswith("  "))
 
 
 def test_lists_the_commands_that_there_are() -> None:
     assert sorted(cli.commands) == ["ask", "chat", "check", "eval", "index", "models"]
-    text = help_text()
-    assert all(f"\n  {name} " in text for name in cli.commands)
+    assert sorted(program.commands) == sorted([*cli.commands, "serve"])
+    text = help_text(program=program)
+    assert all(f"\n  {name} " in text for name in program.commands)
 
 
 def test_without_a_command_it_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

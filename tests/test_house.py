@@ -14,6 +14,7 @@ import pytest
 
 import index.errors
 import rag.errors
+import server.errors
 from index.errors import FootnoteError
 
 ROOT = Path(__file__).parent.parent
@@ -60,7 +61,14 @@ def test_imports_run_downward() -> None:
 def test_imports_make_no_circle() -> None:
     graph = {name: imports(path, at_run_time=True) - {name} for name, path in modules()}
     order = list(TopologicalSorter(graph).static_order())
-    assert order.index("index.types") < order.index("rag.pipeline")
+    assert order.index("index.types") < order.index("rag.pipeline") < order.index("server.app")
+
+
+def test_settings_are_read_in_two_places() -> None:
+    readers = {name for name, path in modules() if "load_settings(" in path.read_text(encoding="utf-8")}
+    assert readers == {"rag.cli", "rag.config"}
+    readers = {name for name, path in modules() if "load(ServeSettings" in path.read_text(encoding="utf-8")}
+    assert readers == {"server.__main__"}
 
 
 def leaves(error: type[FootnoteError]) -> Iterator[type[FootnoteError]]:
@@ -84,7 +92,7 @@ def test_every_error_is_mapped(error: type[FootnoteError]) -> None:
     assert re.fullmatch(r"[a-z_]+", error.code)
 
 
-@pytest.mark.parametrize("module", [index.errors, rag.errors])
+@pytest.mark.parametrize("module", [index.errors, rag.errors, server.errors])
 def test_the_tree_in_the_docstring_is_the_tree(module: object) -> None:
     drawn = {}
     for line in (module.__doc__ or "").splitlines():

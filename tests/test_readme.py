@@ -10,8 +10,9 @@ from click.testing import CliRunner
 
 from index.config import IndexSettings
 from index.model_entries import CATALOGUE
-from rag.cli import cli
 from rag.config import RagSettings
+from server.__main__ import program
+from server.config import ServerSettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,14 +21,14 @@ HELP = re.findall(r"```\n\$ footnote ((?:[a-z]+ )*)--help\n(.*?)```", README, re
 
 def test_it_shows_the_help_of_every_command() -> None:
     shown = {command.split()[0] if command else "" for command, _ in HELP}
-    assert shown == {"", *cli.commands}
+    assert shown == {"", *program.commands}
 
 
 @pytest.mark.parametrize(
     ("command", "text"), HELP, ids=[command.strip() or "footnote" for command, _ in HELP]
 )
 def test_help_is_what_the_program_prints(command: str, text: str) -> None:
-    result = CliRunner().invoke(cli, [*command.split(), "--help"], prog_name="footnote")
+    result = CliRunner().invoke(program, [*command.split(), "--help"], prog_name="footnote")
     assert result.exit_code == 0
     assert text.strip() == result.output.strip()
 
@@ -53,7 +54,11 @@ def test_the_tree_names_every_file_and_no_other() -> None:
 def test_every_model_and_every_setting_is_named() -> None:
     for name in CATALOGUE:
         assert f"`{name}`" in README
-    for section, settings in (("index", IndexSettings), ("rag", RagSettings)):
+    for section, settings in (
+        ("index", IndexSettings),
+        ("rag", RagSettings),
+        ("server", ServerSettings),
+    ):
         block = README.partition(f"[{section}]\n")[2].partition("\n\n")[0].partition("```")[0]
         shown = re.findall(r"^(\w+) = ", block, re.MULTILINE)
         assert shown == list(settings.model_fields), section
