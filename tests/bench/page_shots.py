@@ -146,6 +146,7 @@ def all_sources(page: Page, _: Server) -> None:
 
 
 def pasting(page: Page, server: Server) -> None:
+    server.add("zoo.txt", ZOO)  # the page before has deleted it when it was closed
     page.goto(f"{server.base}/#documents")
     page.wait_for_selector("#documents .row")
     page.get_by_role("button", name="Paste text").click()
