@@ -13,9 +13,10 @@ from starlette.responses import Response
 from index.errors import CollectionNotFound
 from rag.jsonform import answer_object, event_object
 from rag.types import Answer, AnswerFinished, Mode, Turn
-from server.asking import Asked, answering
+from server.asking import ATTEMPTS, Asked, answering
 from server.documented import EVERYWHERE, ON_WRITES, errors
 from server.envelope import json_response
+from server.errors import DocumentsChanged
 from server.schemas import AskRequest, Filters
 from server.state import ServerState
 from server.streams import ONE_EVENT, WAITING_S, EventStream, answered_while_connected, frame
@@ -103,14 +104,17 @@ def spoken(turns: Any) -> tuple[Turn, ...]:
 
 
 async def whole_answer(state: ServerState, asked: Asked) -> Answer:
-    """Raises what `answering` raises."""
-    found: Answer | None = None
-    async with contextlib.aclosing(answering(state, asked)) as events:
-        async for event in events:
-            if isinstance(event, AnswerFinished):
-                found = event.answer
-    assert found is not None
-    return found
+    """Raises what `answering` raises. Nobody has seen anything of it, so that it may begin again."""
+    for attempts_left in reversed(range(ATTEMPTS)):
+        try:
+            async with contextlib.aclosing(answering(state, asked)) as events:
+                async for event in events:
+                    if isinstance(event, AnswerFinished):
+                        return event.answer
+        except DocumentsChanged:
+            if not attempts_left:
+                raise
+    raise AssertionError("answering ends with the answer")
 
 
 async def _whole(state: ServerState, asked: Asked) -> Response:

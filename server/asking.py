@@ -17,7 +17,7 @@ from rag.errors import GenerationCancelled, QuestionError, QuestionTooLong, Work
 from rag.pipeline import Pipeline
 from rag.question import CHARACTERS_PER_TOKEN, sound_question
 from rag.types import Answer, AnswerEvent, AnswerFinished, Mode, Turn
-from server.errors import Stopping
+from server.errors import DocumentsChanged, Stopping
 from server.filters import OnlyDocuments
 from server.standing import still_standing
 from server.state import ServerState
@@ -45,6 +45,21 @@ async def answering(state: ServerState, asked: Asked) -> AsyncGenerator[AnswerEv
     Close it when nobody wants the rest: what is being done for it ends then. Raises FootnoteErrors, before
     the first event those that speak against the question.
     """
+    for attempts_left in reversed(range(ATTEMPTS)):
+        has_begun = False
+        try:
+            async with contextlib.aclosing(_attempt(state, asked)) as events:
+                async for event in events:
+                    has_begun = True
+                    yield event
+            return
+        except DocumentsChanged:
+            # Nothing was said yet of a document that is no more: the others are looked at instead.
+            if has_begun or not attempts_left:
+                raise
+
+
+async def _attempt(state: ServerState, asked: Asked) -> AsyncGenerator[AnswerEvent]:
     course = Course(state, asked)
     try:
         async with contextlib.aclosing(course.events()) as events:
@@ -200,6 +215,9 @@ class Course:
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._began
 
+
+ATTEMPTS = 3
+"""How often a question is asked while documents are removed under it."""
 
 TURNS = 4
 """So many turns of the history are read, see `rag.condense`."""

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from rag.extractive import ExtractiveGenerator
 from rag.prompts import REFUSAL
 from server.app import create_app
+from server.errors import DocumentsChanged
 
 
 @pytest.fixture(scope="module")
@@ -167,4 +168,48 @@ def test_what_is_no_json_object_is_refused(client: TestClient, body: bytes) -> N
         response = client.post(path, content=body, headers={"content-type": "application/json"})
         assert response.status_code == 400
         assert response.json()["error"]["type"] == "invalid_request_error"
+    assert ask(client, {"question": QUESTION}).json()["answer"] == ANSWER
+
+
+@pytest.mark.parametrize(("changes", "whole", "streamed"), [(1, 200, 200), (2, 200, 200), (3, 200, 409)])
+def test_a_document_that_is_removed_meanwhile_is_no_reason_to_fail(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, changes: int, whole: int, streamed: int
+) -> None:
+    """Before anything was said the question is asked again, of the documents that are left."""
+    left = changes
+
+    def changing(events: Iterator[Any], collection: Any) -> Iterator[Any]:
+        nonlocal left
+        if left:
+            left -= 1
+            raise DocumentsChanged("a document was removed")
+        yield from events
+
+    monkeypatch.setattr("server.asking.still_standing", changing)
+    response = ask(client, {"question": QUESTION})
+    assert response.status_code == whole
+    left = changes
+    response = ask(client, {"question": QUESTION}, accept="text/event-stream")
+    assert response.status_code == streamed
+    left = 0
+    assert ask(client, {"question": QUESTION}).json()["answer"] == ANSWER
+
+
+def test_once_something_was_said_it_is_not_unsaid(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = 1
+
+    def changing(events: Iterator[Any], collection: Any) -> Iterator[Any]:
+        nonlocal left
+        yield next(events)
+        if left:
+            left -= 1
+            raise DocumentsChanged("a document was removed")
+        yield from events
+
+    monkeypatch.setattr("server.asking.still_standing", changing)
+    events = sse(ask(client, {"question": QUESTION}, accept="text/event-stream").text)
+    assert [name for name, _ in events] == ["evidence", "error"]
+    left = 1
     assert ask(client, {"question": QUESTION}).json()["answer"] == ANSWER
