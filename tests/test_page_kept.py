@@ -10,8 +10,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from page_browser import Profile, Server, ask, finished, marked
+from page_browser import Profile, Server, ask, finished, marked, served
 from playwright.sync_api import Page, expect
+from test_page_served import write_run
 
 pytestmark = pytest.mark.browser
 
@@ -270,6 +271,25 @@ def test_a_large_document_opens_at_once_and_goes_on(site: Server, profile: Profi
     assert marked(page) == wanted
 
 
-def test_evaluations_are_listed(site: Server, profile: Profile) -> None:
-    page = profile().page(f"{site.base}/#evaluations")
-    expect(page.locator("#evaluations .nothing")).to_contain_text("footnote eval")
+def test_evaluations_are_listed_and_open(profile: Profile, tmp_path: Path) -> None:
+    with served(tmp_path / "home", key="open-sesame") as own:
+        browser = profile()
+        page = browser.page(f"{own.base}/#evaluations")
+        page.get_by_label("API key").fill("open-sesame")
+        page.get_by_role("button", name="Use this key").click()
+        expect(page.locator("#evaluations .nothing")).to_contain_text("footnote eval")
+        write_run(own.home, "gold <b>")
+        page.reload()
+        expect(page.locator("#evaluations .row .facts")).to_contain_text("1 question · 1 of 1 right · m")
+        # A browser sends no key with it: the address has a ticket.
+        with browser.context.expect_page() as opened:
+            page.get_by_role("link", name="gold <b>").click()
+        report = opened.value
+        said: list[str] = []
+        report.on("console", lambda message: said.append(message.text))
+        expect(report.get_by_role("heading", level=1)).to_have_text("1 of 1 question went right")
+        report.reload()
+        # Its style and its script are let through by their digests.
+        assert report.evaluate("getComputedStyle(document.body).maxWidth") == "1184px"
+        expect(report.locator("form output")).not_to_be_empty()
+        assert said == []

@@ -32,7 +32,7 @@ async function show({ moves }) {
   document.title = shown === "ask" ? "Footnote" : `${TITLES[shown]} · Footnote`;
   if (moves) panel.dismiss();
   if (shown !== "ask") {
-    await views[shown].show();
+    views[shown].show();
     if (moves) document.getElementById(`${shown}-title`).focus({ preventScroll: true });
   } else if (moves && !panel.isOpen) {
     ask.focus();
