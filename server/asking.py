@@ -137,7 +137,7 @@ class Course:
                     yield event
         finally:
             self._unwanted.set()
-            await state.search(_close, steps)
+            _close(steps)
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncGenerator[None]:
@@ -224,6 +224,7 @@ TURNS = 4
 
 
 def _close(steps: Iterator[AnswerEvent]) -> None:
+    """Between two steps nothing is open that closing could wait for."""
     close = getattr(steps, "close", None)
     if close is not None:
         close()

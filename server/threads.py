@@ -21,15 +21,17 @@ async def in_thread(
     """The result of a call in one of `threads`.
 
     Who is cancelled while it runs sets `unwanted`, and goes on only when the call has ended: nobody may use
-    what it used before.
+    what it used before. A call that has not begun never does.
     """
-    future = asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
+    job = threads.submit(work, *arguments)
+    future = asyncio.wrap_future(job)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         if unwanted is not None:
             unwanted.set()
-        await asyncio.wait([future])
-        if not future.cancelled():
+        if not job.cancel():
+            await asyncio.wait([future])
+        if future.done() and not future.cancelled():
             future.exception()  # looked at, so that nobody complains that nobody did
         raise

@@ -179,6 +179,7 @@ def report(seen: Seen, seconds: float, code: int, tracebacks: int) -> int:
         {
             "seconds": seconds,
             "statuses": dict(sorted(seen.statuses.items())),
+            "memory_curve_kb": [sample[1] for sample in seen.samples[:: len(seen.samples) // 12 or 1]],
             "memory_kb": [middle([sample[1] for sample in part]) for part in (first, last)],
             "files": [middle([sample[2] for sample in part]) for part in (first, last)],
             "threads": [middle([sample[3] for sample in part]) for part in (first, last)],
