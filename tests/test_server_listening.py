@@ -172,28 +172,24 @@ def test_a_stream_says_that_it_waits(served: Served, monkeypatch: pytest.MonkeyP
 
 def test_fifty_at_once(served: Served) -> None:
     """One answered, three waiting, the rest sent away at once, and nobody gets what another asked."""
-    began = time.monotonic()
-    refused_after: list[float] = []
     served.generator.hold_in = "choose"
 
     def ask(number: int) -> tuple[int, Any, Any]:
         nonce = f"nonce{number:04d}"
         with httpx2.Client(base_url=served.client.base_url, trust_env=False, timeout=60) as client:
             response = client.post("/api/ask", json={"question": f"{QUESTION[:-1]}, {nonce}?"})
-        if response.status_code == 429:
-            refused_after.append(time.monotonic() - began)
         return number, response, nonce
 
     with ThreadPoolExecutor(50) as threads:
         asking = [threads.submit(ask, number) for number in range(50)]
         wait_for(lambda: sum(future.done() for future in asking) == 46, "46 to be sent away")
-        assert served.client.get("/health").status_code == 200
+        # They were sent away while nobody had an answer yet.
+        assert served.counts == (1, 3)
         served.generator.go_on.set()
         done = [future.result(30) for future in asking]
     answered = [(nonce, response) for _, response, nonce in done if response.status_code == 200]
     refused = [response for _, response, _ in done if response.status_code == 429]
     assert (len(answered), len(refused)) == (4, 46)
-    assert max(refused_after) < 5  # under the load of fifty clients in this process
     for response in refused:
         assert response.json()["error"]["code"] == "too_busy"
         assert int(response.headers["retry-after"]) >= 1
