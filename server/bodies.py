@@ -131,8 +131,9 @@ def _media_type(sent: str) -> str:
 
 def _refuse_declared(headers: Headers, limit: int) -> None:
     declared = headers.get("content-length", "0")
-    # h11 lets only digits through.
-    if int(declared) > limit:
+    if not (declared.isascii() and declared.isdigit()):
+        raise InvalidRequest("the content length is no number: correct the request")
+    if len(declared) > 18 or int(declared) > limit:
         raise _too_large(limit)
 
 

@@ -8,6 +8,10 @@ import socket
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from rag.jsonform import dumps
+from server.envelope import envelope
+from server.errors import InvalidRequest
+
 FIRST_REQUEST_S = 30.0
 """How long a connection may take to send the head of its first request."""
 
@@ -46,6 +50,16 @@ def protocol(slow_reader_s: float) -> type[H11Protocol]:
                 self._writing.cancel()
                 self._writing = None
             super().resume_writing()
+
+        def send_400_response(self, msg: str) -> None:
+            """What is no HTTP gets the same envelope as everything else."""
+            body = dumps(envelope(InvalidRequest("this is no HTTP that can be read: correct the request")))
+            head = (
+                f"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+            )
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.write(f"{head}\r\nConnection: close\r\n\r\n{body}".encode())
+            self.transport.close()
 
         def _end_if_silent(self) -> None:
             if self.cycle is None:  # as it is at first, whatever its type says

@@ -314,3 +314,28 @@ def test_after_the_grace_time_streams_are_ended_cleanly(tmp_path: Path) -> None:
         served.server.stop()
         with pytest.raises(openai.APIError, match="being stopped"):
             asking.result(10)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",  # TLS
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nbad header\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000,
+        b"POST /api/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST /api/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused_with_the_envelope(served: Served, sent: bytes) -> None:
+    address = served.client.base_url
+    with socket.create_connection((address.host, address.port or 80), timeout=30) as connection:
+        connection.sendall(sent)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while data := connection.recv(65536):
+                received += data
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["error"]["type"] == "invalid_request_error"
+    served.generator.go_on.set()
+    assert served.ask()["answer"] == ANSWER

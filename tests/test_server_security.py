@@ -230,6 +230,12 @@ def test_a_body_that_is_declared_too_large_is_not_read(served: httpx2.Client, pa
     connection.close()
 
 
+@pytest.mark.parametrize("length", ["-1", "x", "1e3", "²"])
+def test_a_length_that_is_no_number(client: TestClient, length: str) -> None:
+    headers = {"content-type": "application/json", "content-length": length.encode()}
+    assert code(client.post("/api/ask", content=b"{}", headers=headers), 400) == "invalid_value"
+
+
 def resident_bytes() -> int:
     """Memory of this process; the server and its client live in it."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
