@@ -24,7 +24,7 @@ export class Documents {
     this.#panel = panel;
     this.#uploads = new Uploads(() => this.show());
     this.#search = element("input", {
-      type: "search", id: "search", placeholder: "Search by title or file name", autocomplete: "off", dir: "auto",
+      type: "search", id: "search", placeholder: "Search titles", autocomplete: "off", dir: "auto",
     });
     let typing = 0;
     this.#search.addEventListener("input", () => {

@@ -6,7 +6,7 @@ import { announce } from "./notices.js";
 
 const SAID = {
   added: "Added",
-  unchanged: "Already there, unchanged",
+  unchanged: "Already there",
   updated: "Updated",
   failed: "Not added",
 };
