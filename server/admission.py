@@ -8,8 +8,17 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
 from server.errors import Stopping, TooBusy
+
+
+@dataclass(slots=True)
+class Place:
+    """Held by one question; see `Admission.leave`."""
+
+    has_turn: bool = False
+    has_left: bool = False
 
 
 class Admission:
@@ -24,6 +33,7 @@ class Admission:
         self._wait_s = wait_s
         self._inside = 0
         self._active = 0
+        self._abandoned = 0  # turns of those who have left
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._typical_s = 5.0
         self._stopping = False
@@ -36,12 +46,12 @@ class Admission:
     @property
     def waiting(self) -> int:
         """Questions that have a place and not yet their turn."""
-        return self._inside - self._active
+        return self._inside - self._active + self._abandoned
 
     @property
     def is_idle(self) -> bool:
         """Whether nobody is answered and nobody waits."""
-        return self._inside == 0
+        return self._inside == self._active == 0
 
     @property
     def retry_after_s(self) -> int:
@@ -57,7 +67,7 @@ class Admission:
                 waiter.set_exception(_stopped())
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self) -> Iterator[Place]:
         """A place in the queue. Raises TooBusy at once where there is none, and Stopping."""
         if self._stopping:
             raise _stopped()
@@ -68,19 +78,30 @@ class Admission:
                 self.retry_after_s,
             )
         self._inside += 1
+        place = Place()
         try:
-            yield
+            yield place
         finally:
+            self.leave(place)
+
+    def leave(self, place: Place) -> None:
+        """Make room for another at once. Who has a turn keeps it until it ends."""
+        if not place.has_left:
+            place.has_left = True
             self._inside -= 1
+            self._abandoned += place.has_turn
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def turn(self, place: Place) -> AsyncIterator[None]:
         """A turn, for whoever has a place. Raises TooBusy where that takes too long, and Stopping."""
         await self._wait()
+        place.has_turn = True
         began = time.monotonic()
         try:
             yield
         finally:
+            place.has_turn = False
+            self._abandoned -= place.has_left
             self._typical_s += 0.2 * (time.monotonic() - began - self._typical_s)
             self._pass_on()
 

@@ -17,6 +17,7 @@ from rag.errors import GenerationCancelled, QuestionError, QuestionTooLong, Work
 from rag.pipeline import Pipeline
 from rag.question import CHARACTERS_PER_TOKEN, sound_question
 from rag.types import Answer, AnswerEvent, AnswerFinished, Mode, Turn
+from server.admission import Place
 from server.errors import DocumentsChanged, Stopping
 from server.filters import OnlyDocuments
 from server.standing import still_standing
@@ -89,6 +90,7 @@ class Course:
         self._asked = asked
         self._began = time.monotonic()
         self._unwanted = threading.Event()
+        self._place = Place()
         self._composes = asked.mode == "compose" and state.session.generator is not None
         self._admission = state.admission if self._composes else state.quoting
         self._waited_s = 0.0
@@ -99,7 +101,8 @@ class Course:
         self._refuse_hopeless()
         state, pipeline = self._state, self._pipeline()
         try:
-            with self._admission.place():
+            with self._admission.place() as place:
+                self._place = place
                 if self._composes:
                     await state.model.interrupt()
                 async with contextlib.aclosing(self._admitted(pipeline)) as events:
@@ -122,7 +125,7 @@ class Course:
             state.session.collection,
         )
         try:
-            if self._composes and await state.search(self._leans):
+            if self._composes and await state.search(self._leans, give_up=self._give_up):
                 # To understand the question the model is needed already.
                 async with self._turn():
                     while (event := await self._step(state.model.run, steps)) is not None:
@@ -142,15 +145,20 @@ class Course:
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncGenerator[None]:
         began = time.monotonic()
-        async with self._admission.turn():
+        async with self._admission.turn(self._place):
             self._waited_s = time.monotonic() - began
             self._state.metrics.wait_seconds.observe(self._waited_s)
             yield
 
     async def _step(self, run: Callable[..., object], steps: Iterator[AnswerEvent]) -> AnswerEvent | None:
         """The next event, None after the last."""
-        found: AnswerEvent | None = await run(next, steps, None, unwanted=self._unwanted)  # type: ignore[misc]
+        found: AnswerEvent | None = await run(next, steps, None, give_up=self._give_up)  # type: ignore[misc]
         return found
+
+    def _give_up(self) -> None:
+        """Nobody wants it any more: the model is told, and the place is another's at once."""
+        self._unwanted.set()
+        self._admission.leave(self._place)
 
     def _cancelled(self) -> bool:
         return self._unwanted.is_set() or self._state.cut_off.is_set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
@@ -30,10 +29,10 @@ class ModelThread:
         self,
         work: Callable[[*Arguments], T],
         *arguments: *Arguments,
-        unwanted: threading.Event | None = None,
+        give_up: Callable[[], None] | None = None,
     ) -> T:
         """The result of a call in the model's thread; see `in_thread`."""
-        return await in_thread(self._threads, work, *arguments, unwanted=unwanted)
+        return await in_thread(self._threads, work, *arguments, give_up=give_up)
 
     async def interrupt(self) -> None:
         """Stop to read: somebody asks."""

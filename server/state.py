@@ -73,10 +73,10 @@ class ServerState:
         self,
         work: Callable[[*Arguments], T],
         *arguments: *Arguments,
-        unwanted: threading.Event | None = None,
+        give_up: Callable[[], None] | None = None,
     ) -> T:
         """As `run`, for what looks for sources: uploads cannot keep it waiting. See `in_thread`."""
-        return await in_thread(self._searching, work, *arguments, unwanted=unwanted)
+        return await in_thread(self._searching, work, *arguments, give_up=give_up)
 
     async def warm_up(self) -> None:
         """Load what the first question would have to wait for."""

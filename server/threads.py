@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TypeVar, TypeVarTuple
@@ -16,11 +15,11 @@ async def in_thread(
     threads: Executor,
     work: Callable[[*Arguments], T],
     *arguments: *Arguments,
-    unwanted: threading.Event | None = None,
+    give_up: Callable[[], None] | None = None,
 ) -> T:
     """The result of a call in one of `threads`.
 
-    Who is cancelled while it runs sets `unwanted`, and goes on only when the call has ended: nobody may use
+    Who is cancelled while it runs calls `give_up`, and goes on only when the call has ended: nobody may use
     what it used before. A call that has not begun never does.
     """
     job = threads.submit(work, *arguments)
@@ -28,8 +27,8 @@ async def in_thread(
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        if unwanted is not None:
-            unwanted.set()
+        if give_up is not None:
+            give_up()
         if not job.cancel():
             await asyncio.wait([future])
         if future.done() and not future.cancelled():

@@ -14,8 +14,8 @@ def admission(*, slots: int = 1, queue: int = 2, wait_s: float = 30.0) -> Admiss
 
 
 async def ask(admission: Admission, name: str, said: list[str], go_on: asyncio.Event | None = None) -> None:
-    with admission.place():
-        async with admission.turn():
+    with admission.place() as place:
+        async with admission.turn(place):
             said.append(name)
             if go_on is not None:
                 await go_on.wait()
@@ -128,5 +128,29 @@ def test_several_may_be_answered_at_once() -> None:
             await ask(door, "c", said)
         go_on.set()
         await asyncio.gather(*tasks)
+
+    run(scenario)
+
+
+def test_who_leaves_during_the_turn_makes_room_before_it_ends() -> None:
+    async def scenario() -> None:
+        door, go_on = admission(queue=0), asyncio.Event()
+
+        async def leaving() -> None:
+            with door.place() as place:
+                async with door.turn(place):
+                    door.leave(place)
+                    assert (door.active, door.waiting, door.is_idle) == (1, 0, False)
+                    await go_on.wait()
+
+        first = asyncio.create_task(leaving())
+        await settle()
+        said: list[str] = []
+        second = asyncio.create_task(ask(door, "b", said))
+        await settle()
+        assert (door.active, door.waiting, said) == (1, 1, [])
+        go_on.set()
+        await asyncio.gather(first, second)
+        assert (said, door.active, door.waiting, door.is_idle) == (["b"], 0, 0, True)
 
     run(scenario)
