@@ -20,6 +20,9 @@ T = TypeVar("T")
 WAITING_S = 5.0
 """How often a stream without news says that it still waits."""
 
+_LOOKS = 4
+"""So many turns of the event loop pass between the end of a connection and our learning of it."""
+
 ONE_EVENT = {
     "type": "object",
     "description": "one server-sent event; its data is JSON, or [DONE]",
@@ -105,8 +108,8 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
     To be called when the body of the request has been read.
     """
-    working = asyncio.ensure_future(work)
     listening = asyncio.ensure_future(_disconnected(receive))
+    working = asyncio.ensure_future(_unless_gone(listening, work))
     try:
         await asyncio.wait([working, listening], return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -117,6 +120,18 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
             if not task.done():
                 task.cancel()
         await asyncio.wait([working, listening])
+
+
+async def _unless_gone(listening: asyncio.Future[None], work: Coroutine[Any, Any, T]) -> T:
+    """In a crowd that leaves, some have left before anything is begun for them, and nothing should be."""
+    try:
+        for _ in range(_LOOKS):
+            await asyncio.sleep(0)
+        if listening.done():
+            raise ClientGone
+        return await work
+    finally:
+        work.close()
 
 
 async def _disconnected(receive: Receive) -> None:
