@@ -1,4 +1,4 @@
-"""The command line: what can be typed, what it means for the settings, and how a run ends.
+"""The command line: what can be typed, and what it means for the settings.
 
 Click gives the parsing and the help. The commands themselves stand in `rag.commands`. That module, the
 settings and the screen bring FAISS, pydantic and Rich with them: they are imported where they are used
@@ -7,7 +7,6 @@ settings and the screen bring FAISS, pydantic and Rich with them: they are impor
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import os
 import sys
@@ -18,21 +17,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from index.errors import FootnoteError, UsageError
+from index.errors import UsageError
+from rag.carry_out import HELP_WIDTH, carry_out, context_settings
 from rag.eval_options import OPTIONS as EVAL_OPTIONS
-from rag.jsonform import dumps, error_object
-from rag.visible import visible
 
 if TYPE_CHECKING:
     from rag.config import Settings
     from rag.present import Screen
     from rag.types import Mode
-
-INTERRUPTED = 130
-PIPE_CLOSED = 141
-"""What a shell reports for a program that SIGPIPE ended, as it would any filter in front of `head`."""
-
-HELP_WIDTH = 80
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -335,7 +327,7 @@ def help_text(*commands: str, program: click.Group = cli) -> str:
 
     `help_text("models", "pull")` is what `footnote models pull --help` prints.
     """
-    context = click.Context(program, info_name="footnote", **_context_settings(terminal=False))
+    context = click.Context(program, info_name="footnote", **context_settings(program, terminal=False))
     command: click.Command = program
     for name in commands:
         assert isinstance(command, click.Group)
@@ -346,99 +338,9 @@ def help_text(*commands: str, program: click.Group = cli) -> str:
     return command.get_help(context) + "\n"
 
 
-def _context_settings(*, terminal: bool) -> dict[str, Any]:
-    """Into a pipe the help has one width, whatever COLUMNS says, so that it can be compared."""
-    return {**cli.context_settings, **({} if terminal else {"terminal_width": HELP_WIDTH})}
-
-
 def run(arguments: Sequence[str], program: click.Group = cli) -> int:
     """Carry out one command line; the exit code. Nothing is raised, whatever happens."""
-    as_json, streams = "--json" in arguments, "--stream" in arguments
-    _open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            # A terminal that cannot show a character shows a question mark; an answer is not lost for it.
-            stream.reconfigure(errors="replace")
-    try:
-        code = _carried_out(arguments, program)
-        sys.stdout.flush()
-        return code
-    except FootnoteError as error:
-        _report(error, as_json, streams)
-        return error.exit_code
-    except KeyboardInterrupt:
-        if sys.stderr.isatty():
-            sys.stderr.write("\n")
-        return INTERRUPTED
-    except (BrokenPipeError, SystemExit):
-        # Rich ends the program itself when its pipe is closed.
-        _let_go_of_output()
-        return PIPE_CLOSED
-    except Exception as error:
-        return _unexpected(error, as_json, streams)
-
-
-def _open_closed_streams() -> None:
-    """A shell's `>&-` leaves no stream at all: what would be written there is dropped."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the whole run
-
-
-def _carried_out(arguments: Sequence[str], program: click.Group) -> int:
-    try:
-        extra = _context_settings(terminal=sys.stdout.isatty())
-        with program.make_context("footnote", list(arguments), **extra) as context:
-            return int(program.invoke(context) or 0)
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return UsageError.exit_code
-    except click.ClickException as error:
-        context_of_error = getattr(error, "ctx", None)
-        path = context_of_error.command_path if context_of_error else "footnote"
-        message = " ".join(error.format_message().split()).rstrip(".")
-        raise UsageError(f"{message}; see {path} --help") from error
-
-
-def _unexpected(error: Exception, as_json: bool, streams: bool) -> int:
-    if os.environ.get("FOOTNOTE_DEBUG"):
-        # Only who debugs Footnote itself needs it.
-        import traceback
-
-        traceback.print_exception(error)
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    failure = FootnoteError(f"unexpected {reason}; set FOOTNOTE_DEBUG=1 to see where")
-    with contextlib.suppress(OSError, ValueError):
-        _report(failure, as_json, streams)
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        return failure.exit_code
-    _let_go_of_output()
-    return failure.exit_code
-
-
-def _report(error: FootnoteError, as_json: bool, streams: bool) -> None:
-    """One line on standard error; for programs one object there, and the last event of a stream."""
-    if not as_json:
-        sys.stderr.write(visible(f"footnote: {error}") + "\n")
-        sys.stderr.flush()
-        return
-    if streams:
-        with contextlib.suppress(OSError):
-            sys.stdout.write(dumps({"event": "error", **error_object(error)}) + "\n")
-            sys.stdout.flush()
-    sys.stderr.write(dumps(error_object(error)) + "\n")
-    sys.stderr.flush()
-
-
-def _let_go_of_output() -> None:
-    """Nobody reads on: what is still buffered goes nowhere, instead of into a message at exit."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+    return carry_out(arguments, program)
 
 
 def main() -> NoReturn:
