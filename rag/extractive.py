@@ -19,6 +19,10 @@ _MARKER = re.compile(r"^\[\d+\] ")
 _FINAL = re.compile(r"[.!?…。！？।؟][”’\"')\]»]*$")
 
 
+KEPT = 100
+"""So many prompts and readings are remembered: a server over this fake may run for long."""
+
+
 class ExtractiveGenerator:
     """Answers with the sentence of the context that shares most words with the question.
 
@@ -29,7 +33,7 @@ class ExtractiveGenerator:
     def __init__(self, drafts: Sequence[str] = (), *, context_tokens: int = 4096) -> None:
         self._drafts = list(drafts)
         self._context_tokens = context_tokens
-        self._read: set[str] = set()
+        self._read: dict[str, bool] = {}  # in the order in which they were read
         self.prompts: list[Prompt] = []
 
     @property
@@ -58,6 +62,7 @@ class ExtractiveGenerator:
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Iterator[Piece]:
         self.prompts.append(prompt)
+        del self.prompts[:-KEPT]
         if cancelled():
             raise GenerationCancelled("the answer was no longer wanted")
         draft = self._drafts.pop(0) if self._drafts else _best_sentence(prompt)
@@ -93,7 +98,9 @@ class ExtractiveGenerator:
     def read(self, prompt: Prompt, cancelled: Callable[[], bool] = lambda: False) -> bool:
         if cancelled():
             return False
-        self._read.add(prompt.context)
+        self._read[prompt.context] = True
+        if len(self._read) > KEPT:
+            del self._read[next(iter(self._read))]
         return True
 
 
