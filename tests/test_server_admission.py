@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -26,7 +27,9 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
         async with asyncio.timeout(30):
             await scenario()
 
-    asyncio.run(bounded())
+    # In a thread of its own: a browser of the page's tests may keep a loop running in this one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(bounded())).result()
 
 
 async def settle() -> None:
