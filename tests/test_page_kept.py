@@ -76,6 +76,35 @@ def test_a_reload_keeps_the_conversation(site: Server, profile: Profile) -> None
     expect(page.locator("#conversations")).to_be_visible()
 
 
+def test_an_answer_is_on_disk_before_it_is_shown_as_finished(site: Server, profile: Profile) -> None:
+    page = profile().page(site.base)
+    # A slow disk: what is written arrives late, and the page is left the moment that it says "finished".
+    page.evaluate(
+        """() => {
+            const put = IDBObjectStore.prototype.put;
+            IDBObjectStore.prototype.put = function (value) {
+                let request;
+                const until = performance.now() + 300;
+                const wait = () => {
+                    if (performance.now() < until) this.count().onsuccess = wait;
+                    else request = put.call(this, value);
+                };
+                wait();
+                return request;
+            };
+            new MutationObserver(() => {
+                const turn = document.querySelector("article.turn");
+                if (turn?.getAttribute("aria-busy") === "false") location.reload();
+            }).observe(document.body, { subtree: true, attributes: true, childList: true });
+        }"""
+    )
+    page.get_by_label("Your question").fill("Until when?")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    expect(page.locator("article.turn .sentence")).to_have_count(1)
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 def test_a_reload_in_mid_answer_says_so(site: Server, profile: Profile) -> None:
     page = profile().page(site.base)
     turn = ask(page, "Held?")

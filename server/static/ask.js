@@ -184,24 +184,26 @@ export class Ask {
     this.#panel.showSources(asked);
     history.replaceState(history.state, "", `/#conversation=${this.#id}`);
     announce("Looking through the documents.");
-    const keep = (turn) => {
+    const keep = async (turn) => {
       running.turn = { ...turn, updated: Date.now() };
+      const kept = running.forgotten ? null : this.#store.putTurn(running.turn).catch(() => {});
+      // What is shown as finished is on disk: a reload at that very moment does not lose it.
+      if (turn.state !== "asking") await kept;
       if (this.#views.get(turn.id) === view) {
         view.update(running.turn);
         this.#panel.update(running.turn);
       }
-      return running.forgotten ? null : this.#store.putTurn(running.turn).catch(() => {});
     };
     keep(asked);
     const body = { question: asked.question, history: historyBefore(this.#turns(), asked), mode: asked.mode };
     try {
       for await (const event of api.ask(body, abort.signal)) {
-        keep(advance(running.turn, event));
+        await keep(advance(running.turn, event));
         this.#tell(event, running.turn);
       }
     } catch (error) {
       const stopped = error.name === "AbortError";
-      keep({
+      await keep({
         ...running.turn,
         state: stopped ? "stopped" : "failed",
         error: stopped ? null : { message: error.message, status: error.status ?? 0, wait: error.wait ?? 0 },
