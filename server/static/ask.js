@@ -5,6 +5,7 @@ import { TurnView } from "./answer.js";
 import { counted, element, newId } from "./dom.js";
 import { announce } from "./notices.js";
 import { advance, historyBefore, newTurn } from "./turns.js";
+import { greet } from "./welcome.js";
 
 /** A turn of another tab that has said nothing for so long is not being answered any more. */
 const SILENT_MS = 120_000;
@@ -273,29 +274,8 @@ export class Ask {
     this.#field.style.height = `${this.#field.scrollHeight + 2}px`;
   }
 
-  /** What there is to ask: shown where nothing has been asked yet. */
   async greet() {
     this.#settle();
-    const words = element(
-      "p",
-      { class: "lead" },
-      "Every sentence of an answer carries a footnote to the exact words that support it. What your documents do not support is not said.",
-    );
-    const state = element("p", { class: "holdings" }, "\u00a0");
-    this.#welcome.replaceChildren(element("h1", {}, "Ask your documents"), words, state);
-    try {
-      const found = await api.collection();
-      state.replaceChildren(
-        ...(found.documents
-          ? [
-              element("a", { href: "/#documents" }, counted(found.documents, "document")),
-              `, ${counted(found.passages, "passage")}. `,
-              found.model ? `Answers are written by ${found.model}.` : "Answers are quotations; no model runs.",
-            ]
-          : ["There is nothing to read yet. ", element("a", { href: "/#documents" }, "Add documents"), "."]),
-      );
-    } catch (error) {
-      state.replaceChildren(error.message);
-    }
+    await greet(this.#welcome);
   }
 }
