@@ -31,6 +31,10 @@ class ReadAhead:
         self._thread = threading.Thread(target=self._read, args=(prompt,), name="read-ahead")
         self._thread.start()
 
+    def hush(self) -> None:
+        """Have it stop soon, without waiting for it; from any thread. `stop` is still to be called."""
+        self._unwanted.set()
+
     def stop(self) -> Prompt | None:
         """Stop reading, wait until it has stopped, and return the prompt that was not finished, if any."""
         if self._thread is None:

@@ -95,6 +95,7 @@ class Course:
         self._admission = state.admission if self._composes else state.quoting
         self._waited_s = 0.0
         self._evidence_s = 0.0
+        self._had_turn = False
         self._has_ended = False
 
     async def events(self) -> AsyncGenerator[AnswerEvent]:
@@ -104,7 +105,7 @@ class Course:
             with self._admission.place() as place:
                 self._place = place
                 if self._composes:
-                    await state.model.interrupt()
+                    state.model.hush()
                 async with contextlib.aclosing(self._admitted(pipeline)) as events:
                     async for event in events:
                         self._note(event)
@@ -113,8 +114,10 @@ class Course:
             state.failed(error)
             raise
         finally:
-            if self._composes:
-                await state.model.answered(pipeline.unread, idle=self._admission.is_idle)
+            is_idle = self._admission.is_idle
+            # Whoever had no turn waits for nobody's: the model's thread is another's, or nobody reads on.
+            if self._composes and (self._had_turn or is_idle):
+                await state.model.answered(pipeline.unread, idle=is_idle)
 
     async def _admitted(self, pipeline: Pipeline) -> AsyncGenerator[AnswerEvent]:
         asked, state = self._asked, self._state
@@ -148,6 +151,9 @@ class Course:
         async with self._admission.turn(self._place):
             self._waited_s = time.monotonic() - began
             self._state.metrics.wait_seconds.observe(self._waited_s)
+            self._had_turn = True
+            if self._composes:
+                await self._state.model.interrupt()
             yield
 
     async def _step(self, run: Callable[..., object], steps: Iterator[AnswerEvent]) -> AnswerEvent | None:

@@ -34,8 +34,13 @@ class ModelThread:
         """The result of a call in the model's thread; see `in_thread`."""
         return await in_thread(self._threads, work, *arguments, give_up=give_up)
 
+    def hush(self) -> None:
+        """Somebody asks: what is being read ahead stops soon. Waits for nothing."""
+        if self._ahead is not None:
+            self._ahead.hush()
+
     async def interrupt(self) -> None:
-        """Stop to read: somebody asks."""
+        """Stop to read, for whoever has the turn; returns when the model is free."""
         if self._ahead is not None:
             await self.run(self._stop)
 
