@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from index import facts, former
 from index.errors import (
     CollectionDamaged,
     CollectionError,
@@ -77,6 +78,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
         WORDS_TABLE,
     ),
+    (*facts.MIGRATION, *former.MIGRATION),
 )
 """One tuple of statements for each step of `user_version`. Steps are added, never changed."""
 

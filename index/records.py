@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from index import lexical
 from index.errors import CollectionDamaged, UnknownDocument
+from index.facts import put_facts
+from index.former import drop_former, is_back, keep_former
 from index.types import Block, Document, DocumentInfo, Page, Passage, Sentence, Vectors
 
 Ids = npt.NDArray[np.int64]
@@ -282,7 +284,8 @@ class Writer(Reader):
                 " sha256, added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*content, document.id, document.text, len(document.text), document.sha256, time.time()),
             )
-            key = cursor.lastrowid
+            key = int(cursor.lastrowid or 0)
+            is_back(self._connection, document.id)
         else:
             key = row[0]
             self._drop_passages(key)
@@ -291,6 +294,7 @@ class Writer(Reader):
                 " WHERE key = ?",
                 (*content, key),
             )
+        put_facts(self._connection, key, document.metadata)
         for passage, vector in zip(passages, vectors, strict=True):
             cursor = self._connection.execute(
                 'INSERT INTO passages(document, ordinal, start, "end", heading, sentences, tokens, vector)'
@@ -327,6 +331,8 @@ class Writer(Reader):
     def put_source(self, source: Source, title: str, document_id: str) -> None:
         """Point a source at a stored document; a document that then has no source is dropped."""
         row = self._one("SELECT document FROM sources WHERE uri = ?", source.uri)
+        if row is not None and self._is_last_of_another(row[0], document_id):
+            keep_former(self._connection, row[0], source.uri)
         self._connection.execute(
             "INSERT INTO sources(uri, document, title, bytes_sha256, size, mtime_ns, readers_version, root)"
             " SELECT ?, key, ?, ?, ?, ?, ?, ? FROM documents WHERE id = ?"
@@ -353,8 +359,19 @@ class Writer(Reader):
         if row is None:
             return False
         self._connection.execute("DELETE FROM sources WHERE uri = ?", (uri,))
+        left = self._one("SELECT uri FROM sources WHERE document = ? ORDER BY rowid DESC", row[0])
+        drop_former(self._connection, uri, left[0] if left else None)
         self._drop_if_unsourced(row[0])
         return True
+
+    def _is_last_of_another(self, key: int, document_id: str) -> bool:
+        """Whether the document has one source, and another id: it is dropped when the source leaves it."""
+        row = self._one(
+            "SELECT d.id, (SELECT count(*) FROM sources s WHERE s.document = d.key) FROM documents d"
+            " WHERE d.key = ?",
+            key,
+        )
+        return row is not None and row[0] != document_id and row[1] == 1
 
     def _drop_if_unsourced(self, key: int) -> None:
         if self._one("SELECT 1 FROM sources WHERE document = ?", key) is None:
