@@ -5,6 +5,7 @@ Intervals and comparisons by the bootstrap over questions; the risk–coverage c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -42,9 +43,9 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Candidate minus baseline over the `count` questions that both have a score for.
+    """Candidate minus baseline over the `count` questions that have a score on either side.
 
-    `unpaired` questions have one on one side only, and are left out. With no pair `difference` is None.
+    `unpaired` of them have one on one side only. `difference` is None where a side has no score at all.
     """
 
     difference: Interval | None
@@ -136,18 +137,54 @@ def compare_means(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> Comparison:
-    """The mean difference over the questions (by id) that have a score on both sides.
+    """The candidate's mean minus the baseline's, each over the questions (by id) that it has a score for.
 
-    The paired bootstrap (Koehn 2004): questions are drawn, not scores, so what both sides find hard
-    does not hide a difference.
+    The paired bootstrap (Koehn 2004): questions are drawn, not scores, so what both sides find hard does
+    not hide a difference. A question with a score on one side only counts on that side: what an answer
+    is worth that the baseline did not give is part of the difference. ValueError for NaN and infinity.
     """
     # Sorted, so that the order of a file does not move the interval.
     ids = sorted(baseline.keys() | candidate.keys())
     pairs = [(baseline.get(id), candidate.get(id)) for id in ids]
-    differences = [new - old for old, new in pairs if old is not None and new is not None]
-    unpaired = sum((old is None) != (new is None) for old, new in pairs)
-    interval = bootstrap_mean(differences, seed=seed, resamples=resamples, level=level)
-    return Comparison(interval, _verdict(interval, higher_is_better), len(differences), unpaired)
+    scored = [pair for pair in pairs if pair != (None, None)]
+    paired = [new - old for old, new in scored if old is not None and new is not None]
+    if len(paired) == len(scored):
+        interval, fewest = bootstrap_mean(paired, seed=seed, resamples=resamples, level=level), len(paired)
+    else:
+        old, new = (_Side.of(side) for side in zip(*scored, strict=True))
+        interval, fewest = _difference_of_means(old, new, seed, resamples, level), min(old.count, new.count)
+    verdict = _verdict(interval, higher_is_better) if fewest >= FEWEST_PAIRS else "no difference seen"
+    return Comparison(interval, verdict, len(scored), len(scored) - len(paired))
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Scores, 0 where there is none, and whether there is one: both of shape (n,)."""
+
+    values: npt.NDArray[np.float64]
+    known: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, scores: Sequence[float | None]) -> _Side:
+        known = np.array([score is not None for score in scores])
+        return cls(finite(0.0 if score is None else score for score in scores), known)
+
+    @property
+    def count(self) -> int:
+        return int(self.known.sum())
+
+    def means(self, samples: Sample) -> npt.NDArray[np.float64]:
+        """Of each sample, a row of `samples`; NaN where none of its questions has a score."""
+        counts = self.known[samples].sum(axis=-1)
+        return np.where(counts > 0, self.values[samples].sum(axis=-1) / np.maximum(counts, 1), np.nan)
+
+
+def _difference_of_means(old: _Side, new: _Side, seed: int, resamples: int, level: float) -> Interval | None:
+    size = old.known.size
+    value = float(new.means(np.arange(size)) - old.means(np.arange(size)))
+    found = np.concatenate([new.means(block) - old.means(block) for block in _samples(size, seed, resamples)])
+    defined = found[~np.isnan(found)]
+    return None if math.isnan(value) or not defined.size else _interval(value, defined, level, size)
 
 
 def compare(

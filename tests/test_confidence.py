@@ -139,18 +139,42 @@ def test_fewer_questions_than_a_sign_test_needs(count: int, verdict: str) -> Non
     assert compare_means(old, new, higher_is_better=True).verdict == verdict
 
 
-def test_only_shared_questions_are_compared() -> None:
+def test_a_score_on_one_side_only_counts_on_that_side() -> None:
     old = {**BASELINE, "gone": 0.0, "q0": None, "q1": None}
     new = {**BASELINE, "fresh": 1.0, "q1": None}
     found = compare_means(old, new, higher_is_better=True)
-    assert (found.count, found.unpaired) == (38, 3)
-    apart = compare_means({"a": 1.0}, {"b": 1.0}, higher_is_better=True)
-    assert (apart.difference, apart.verdict, apart.count, apart.unpaired) == (
-        None,
-        "no difference seen",
-        0,
-        2,
-    )
+    assert (found.count, found.unpaired) == (41, 3)
+    assert found.difference is not None
+    # 19 of 39 before, now 20 of 40: q0 and "fresh" are new, "gone" is gone.
+    assert found.difference.value == pytest.approx(20 / 40 - 19 / 39)
+    assert found.verdict == "no difference seen"
+
+
+def test_what_only_the_candidate_answers_can_make_it_worse() -> None:
+    """Where both answered nothing changed, but ten answers more were given, and all of them are wrong."""
+    old: dict[str, float | None] = {f"q{i}": 1.0 if i < 30 else None for i in range(40)}
+    found = compare_means(old, dict.fromkeys(old, 1.0) | {f"q{i}": 0.0 for i in range(30, 40)},
+                          higher_is_better=True)  # fmt: skip
+    assert found.difference is not None
+    assert found.difference.value == pytest.approx(-0.25)
+    # Ten of forty questions, so sqrt(.25 * .75 / 40) = .068: from -.25 - .134 to -.25 + .134.
+    assert found.difference.low == pytest.approx(-0.384, abs=0.03)
+    assert found.difference.high == pytest.approx(-0.116, abs=0.03)
+    assert found.verdict == "worse"
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(5, "no difference seen"), (6, "worse")])
+def test_either_side_needs_as_many_questions(count: int, verdict: str) -> None:
+    old: dict[str, float | None] = {f"q{i}": 1.0 if i < count else None for i in range(40)}
+    new: dict[str, float | None] = dict.fromkeys(old, 0.0)
+    assert compare_means(old, new, higher_is_better=True).verdict == verdict
+    assert compare_means(new, old, higher_is_better=False).verdict == verdict
+
+
+def test_nothing_to_compare_with_is_no_difference() -> None:
+    nothing = compare_means(dict.fromkeys(BASELINE), BASELINE, higher_is_better=True)
+    assert (nothing.difference, nothing.verdict, nothing.unpaired) == (None, "no difference seen", 40)
+    assert compare_means({}, {}, higher_is_better=True).difference is None
 
 
 def test_order_of_the_questions_does_not_matter() -> None:

@@ -112,6 +112,15 @@ def test_only_the_same_questions_are_compared() -> None:
         differences_from(before, other, measures)
 
 
+def test_new_answers_that_are_wrong_are_a_fall_of_what_answers_are_worth() -> None:
+    measures = [MEASURES["right_when_answered"]]
+    before = [passed(n, **({"right_when_answered": 1.0} if n < 20 else {})) for n in range(40)]
+    after = [passed(n, right_when_answered=float(n < 20)) for n in range(40)]
+    (found,) = differences_from(before, after, measures)
+    assert (found.before, found.after, found.difference, found.verdict) == (1.0, 0.5, -0.5, "worse")
+    assert failures(metrics_of(after, measures), [], [found]) == ["right_when_answered got worse: 1 → 0.5"]
+
+
 def test_limits() -> None:
     def metric(name: str, value: float | None) -> Metric:
         return Metric(name, value, None, 1, MEASURES[name].higher_is_better, reason="nothing was cited")
