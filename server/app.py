@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
@@ -14,10 +15,11 @@ from server.ask import ask_router
 from server.bodies import BodyCheck
 from server.chat import chat_router
 from server.documents import documents_router
-from server.envelope import handle_errors
+from server.envelope import Errors, handle_errors
 from server.frame import Frame
 from server.health import health_router
 from server.page import page_router
+from server.routes import is_served
 from server.security import HostCheck, KeyCheck, OriginCheck
 from server.state import ServerState
 
@@ -40,6 +42,7 @@ def create_app(state: ServerState) -> FastAPI:
         description="Answers from your own documents, every sentence with a footnote.",
         docs_url=None,  # their scripts come from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     app.include_router(health_router(state))
@@ -55,18 +58,24 @@ def create_app(state: ServerState) -> FastAPI:
 def _protect(app: FastAPI, state: ServerState) -> None:
     """What stands in front of the routes; the last one added is the outermost."""
     server = state.server
-    app.add_middleware(BodyCheck, json_bytes=server.body_bytes, upload_bytes=server.upload_bytes)
+    app.add_middleware(
+        BodyCheck,
+        json_bytes=server.body_bytes,
+        upload_bytes=server.upload_bytes,
+        is_served=partial(is_served, app),
+    )
     app.add_middleware(KeyCheck, key=state.key)
     app.add_middleware(OriginCheck, origins=server.origins)
+    app.add_middleware(HostCheck, bind=server.host, hosts=server.hosts)
+    app.add_middleware(Errors)  # within CORS: the pages that may read answers may read errors
     if server.origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=server.origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type"],
+            allow_headers=["*"],  # OpenAI's client sends a dozen of its own
             expose_headers=["X-Request-Id", "Retry-After"],
         )
-    app.add_middleware(HostCheck, bind=server.host, hosts=server.hosts)
     app.add_middleware(Frame, metrics=state.metrics)
 
 

@@ -77,6 +77,9 @@ async def _attempt(state: ServerState, asked: Asked) -> AsyncGenerator[AnswerEve
         if isinstance(error, QuestionError):
             error.param = asked.param
         raise
+    except Exception:
+        course.end("failed")
+        raise
     except BaseException:
         course.end("cancelled")
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from pydantic_core import from_json
 from starlette.datastructures import Headers
@@ -27,15 +28,21 @@ _TOO_SLOW = "the body did not come: send it in one go"
 
 
 class BodyCheck:
-    """Reads JSON whole before any route sees it; counts uploads while they come."""
+    """Reads JSON whole before any route sees it; counts uploads while they come.
 
-    def __init__(self, app: ASGIApp, *, json_bytes: int, upload_bytes: int) -> None:
+    What no route takes is passed on as it is: 404 and 405 say more than what is wrong with its body.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, json_bytes: int, upload_bytes: int, is_served: Callable[[Scope], bool]
+    ) -> None:
         self._app = app
+        self._is_served = is_served
         self._json_bytes = json_bytes
         self._upload_bytes = upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] not in WRITES:
+        if scope["type"] != "http" or scope["method"] not in WRITES or not self._is_served(scope):
             await self._app(scope, receive, send)
             return
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index.errors import FootnoteError, ModelUnavailable
 from rag.jsonform import dumps, error_object
@@ -21,6 +23,9 @@ from server.errors import (
     Unauthorised,
     UnsupportedMedia,
 )
+from server.routes import allowed
+
+LOG = logging.getLogger("footnote.server")
 
 UNEXPECTED = FootnoteError("something went wrong that should not have; the server's log says more")
 
@@ -53,7 +58,7 @@ def json_response(value: dict[str, Any], status: int = 200) -> Response:
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Answer with the envelope to what routes and the framework raise. The frame has the unexpected."""
+    """Answer with the envelope to what routes and the framework raise. `Errors` has everything else."""
 
     @app.exception_handler(FootnoteError)
     async def _ours(_: Request, error: FootnoteError) -> Response:
@@ -72,7 +77,41 @@ def handle_errors(app: FastAPI) -> None:
             404: f"there is nothing at {request.url.path}",
             405: f"{request.url.path} does not take {request.method}",
         }.get(error.status_code, str(error.detail))
-        return error_response(kind(message), error.headers)
+        # The framework knows the methods of the first route of a path only.
+        headers = {"Allow": allowed(app, request.scope)} if kind is MethodNotAllowed else error.headers
+        return error_response(kind(message), headers)
+
+
+class Errors:
+    """Answers with the envelope to what stands in front of the routes, and to the unexpected."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def sent(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sent)
+        except FootnoteError as error:
+            if has_begun:
+                raise
+            await error_response(error)(scope, receive, send)
+        except Exception as error:
+            log_unexpected(error, scope)
+            if has_begun:
+                raise
+            await error_response(UNEXPECTED)(scope, receive, send)
+
+
+def log_unexpected(error: Exception, scope: Scope) -> None:
+    """What no client is told, with its traceback."""
+    LOG.error("unexpected", exc_info=error, extra={"request_id": scope["state"]["request_id"]})
 
 
 def invalid(errors: Sequence[Mapping[str, Any]]) -> InvalidRequest:

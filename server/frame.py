@@ -1,4 +1,4 @@
-"""What every request is framed by: an id, a line in the log, the metrics, the headers, and no traceback."""
+"""What every request is framed by: an id, a line in the log, the metrics, and the headers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from index.errors import FootnoteError
-from server.envelope import UNEXPECTED, error_response
 from server.metrics import Metrics
 
 LOG = logging.getLogger("footnote.server")
@@ -69,15 +67,6 @@ class Frame:
 
         try:
             await self._app(scope, receive, framed)
-        except FootnoteError as error:
-            if status:
-                raise
-            await error_response(error)(scope, receive, framed)
-        except Exception as error:
-            LOG.error("unexpected", exc_info=error, extra={"request_id": request_id})
-            if status:
-                raise
-            await error_response(UNEXPECTED)(scope, receive, framed)
         finally:
             self._note(scope, request_id, status, time.monotonic() - began)
 

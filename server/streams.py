@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from index.errors import FootnoteError
 from rag.errors import GenerationCancelled
 from rag.jsonform import dumps
-from server.envelope import envelope
+from server.envelope import UNEXPECTED, envelope, log_unexpected
+from server.frame import CLIENT_GONE
 
 T = TypeVar("T")
 
@@ -31,8 +32,6 @@ ONE_EVENT = {
 }
 """For the description at /openapi.json."""
 
-CLIENT_GONE = 499
-
 
 class ClientGone(Exception):
     """Whoever asked is not there any more."""
@@ -47,7 +46,8 @@ def frame(data: dict[str, Any], event: str = "") -> bytes:
 class EventStream(Response):
     """Sends frames as they are made. Errors before the first are raised, and so become plain responses.
 
-    A later one is sent as `fail` writes it, last. When the client goes away the frames are closed.
+    A later one, the unexpected too, is sent as `fail` writes it, last. When the client goes away the frames
+    are closed.
     """
 
     media_type = "text/event-stream"
@@ -66,9 +66,9 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with contextlib.suppress(ClientGone):
-            await while_connected(receive, self._pump(send))
+            await while_connected(receive, self._pump(scope, send))
 
-    async def _pump(self, send: Send) -> None:
+    async def _pump(self, scope: Scope, send: Send) -> None:
         async with contextlib.aclosing(self._frames) as frames:
             first = await anext(frames)
             await send(
@@ -81,9 +81,14 @@ class EventStream(Response):
             except GenerationCancelled:
                 return
             except FootnoteError as error:
-                data = self._fail(envelope(error))
-                await send({"type": "http.response.body", "body": data, "more_body": True})
+                await send(self._failure(error))
+            except Exception as error:
+                log_unexpected(error, scope)
+                await send(self._failure(UNEXPECTED))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _failure(self, error: FootnoteError) -> Message:
+        return {"type": "http.response.body", "body": self._fail(envelope(error)), "more_body": True}
 
 
 async def _with_signs_of_life(frames: AsyncGenerator[bytes], every_s: float) -> AsyncGenerator[bytes]:

@@ -6,11 +6,12 @@ import io
 import json
 import logging
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from asked_server import ANSWER, QUESTION, HeldGenerator, listening, small_settings, small_state
+from asked_server import ANSWER, QUESTION, HeldGenerator, listening, small_settings, small_state, sse
 from prometheus_client.parser import text_string_to_metric_families
 from served import BASE
 from starlette.testclient import TestClient
@@ -156,6 +157,33 @@ def test_the_unexpected_is_an_envelope_outside_and_a_traceback_in_the_log(
     assert "the secret reason" in line["traceback"]
     assert line["request_id"] == response.headers["x-request-id"]
     assert not logging.getLogger("footnote.server").handlers
+
+
+@pytest.mark.parametrize("path", ["/api/ask", "/v1/chat/completions"])
+def test_the_unexpected_in_a_stream_is_its_last_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def breaking(events: Any, _: object) -> Iterator[Any]:
+        yield next(events)
+        raise RuntimeError("the secret reason")
+
+    monkeypatch.setattr("server.asking.still_standing", breaking)
+    stream = io.StringIO()
+    asked = {"messages": [{"role": "user", "content": QUESTION}], "stream": True}
+    body = {"question": QUESTION} if path == "/api/ask" else asked
+    with (
+        logging_to(stream),
+        small_state(small_settings(tmp_path)) as state,
+        TestClient(create_app(state), base_url=BASE) as client,
+    ):
+        response = client.post(path, json=body, headers={"accept": "text/event-stream"})
+        events = sse(response.text)
+        assert json.loads(events[-1][1])["error"]["code"] == "internal_error"
+        assert "DONE" not in response.text
+        assert "secret" not in response.text
+        assert 'footnote_answers_total{outcome="failed"} 1.0' in client.get("/metrics").text
+    (line,) = (json.loads(line) for line in stream.getvalue().splitlines() if "traceback" in line)
+    assert line["request_id"] == response.headers["x-request-id"]
 
 
 class Reading(ExtractiveGenerator):

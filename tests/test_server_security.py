@@ -103,6 +103,9 @@ def test_cors_is_granted_to_those_configured_and_no_others(client: TestClient, t
         assert "access-control-allow-credentials" not in granted.headers
         headers = {"origin": "https://ours.example", "authorization": f"Bearer {KEY}"}
         assert open_to.post("/api/ask", json={"question": QUESTION}, headers=headers).status_code == 200
+        refused = open_to.post("/api/ask", json={"question": QUESTION}, headers={"origin": headers["origin"]})
+        assert code(refused, 401) == "invalid_api_key"
+        assert refused.headers["access-control-allow-origin"] == "https://ours.example"
         other = open_to.options("/api/ask", headers={**preflight, "origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
 
@@ -204,6 +207,31 @@ def test_what_is_not_there_and_what_is_not_done(client: TestClient) -> None:
     refused = client.get("/api/ask")
     assert code(refused, 405) == "method_not_allowed"
     assert refused.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", "/api/documents", "GET, POST"),
+        ("PATCH", "/api/documents/" + "0" * 16, "GET, DELETE"),
+        ("POST", "/health", "GET"),
+        ("DELETE", "/", "GET, HEAD"),
+    ],
+)
+def test_what_a_path_does_not_take_is_said_before_what_is_wrong_with_the_body(
+    client: TestClient, method: str, path: str, allow: str
+) -> None:
+    for kind in ({}, {"content-type": "text/plain"}):
+        response = client.request(method, path, content=b"x", headers=kind)
+        assert code(response, 405) == "method_not_allowed"
+        assert response.headers["allow"] == allow
+    assert code(client.request(method, "/nothing", content=b"x"), 404) == "not_found"
+    assert still_answers(client)
+
+
+def test_a_slash_more_is_another_path_and_no_redirect(client: TestClient) -> None:
+    for path in ("/api/documents/", "/health/"):
+        assert code(client.get(path, follow_redirects=False), 404)
 
 
 LIMIT = 1024**2
