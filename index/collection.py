@@ -6,6 +6,7 @@ so that what another process added is found and what it deleted is not.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -21,8 +22,9 @@ from index.catalog import Catalog
 from index.config import IndexSettings
 from index.embed import unit_vectors
 from index.errors import CollectionError, EmbedderMismatch, UnknownDocument, UsageError
+from index.former import Former, read_former
 from index.listing import ListedDocument, Listing, list_documents, listed_document
-from index.records import Reader, Source, StoredPassage, StoredSource
+from index.records import Reader, Source, StoredSource
 from index.split import SPLIT_VERSION, passages
 from index.texts import TextCache
 from index.types import Document, DocumentInfo, Embedder, Hit, Passage, Vectors
@@ -164,19 +166,21 @@ class LocalCollection:
                 # The state is taken with the lock held, so that the vectors never are ahead of it.
                 reader = stack.enter_context(self._catalog.reading())
                 nearest = self._vectors.of(reader).search(vector, count)
-            bm25 = reader.lexical(query, count)
-            found = reader.stored_passages({*nearest, *bm25})
-            bm25.update(reader.lexical_scores(query, [p.id for p in found if p.id not in bm25]))
-            return self._hits(reader, found, vector, bm25, top)
+            return self.ranked(reader, query, vector, nearest, reader.lexical(query, count), top)
 
-    def _hits(
+    def ranked(
         self,
         reader: Reader,
-        found: Sequence[StoredPassage],
+        query: str,
         vector: npt.NDArray[np.float32],
-        bm25: dict[int, float],
+        nearest: Sequence[int],
+        lexical_best: dict[int, float],
         top: int,
     ) -> list[Hit]:
+        """The `top` best of two lists of candidates: each gets both scores, wherever it stood."""
+        found = reader.stored_passages({*nearest, *lexical_best})
+        unscored = [stored.id for stored in found if stored.id not in lexical_best]
+        bm25 = {**lexical_best, **reader.lexical_scores(query, unscored)}
         # Rounded to what float32 can tell apart, so that equal passages tie.
         wide = vector.astype(np.float64)
         dense = np.round([float(wide @ stored.vector.astype(np.float64)) for stored in found], 6)
@@ -211,6 +215,17 @@ class LocalCollection:
         """Raises UnknownDocument."""
         with self._catalog.connection() as connection:
             return listed_document(connection, document_id)
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """A bare connection to the catalogue, outside a transaction: for who reads it in another way."""
+        with self._catalog.connection() as connection:
+            yield connection
+
+    def former(self, document_id: str) -> Former | None:
+        """What a document was before its file was edited; see `index.former`."""
+        with self._catalog.connection() as connection:
+            return read_former(connection, document_id)
 
     def source(self, uri: str) -> StoredSource | None:
         with self._catalog.reading() as reader:

@@ -2,6 +2,7 @@
 
     FootnoteError                 500  exit 1
     ├── UsageError                400  exit 2   what was asked for cannot be done as asked
+    │   └── UnknownFilter         400           no document has anything of that name
     ├── DocumentError             422  exit 1   one file; the others go on
     │   ├── UnsupportedFormat     415           no reader for this kind of file
     │   ├── MislabelledDocument   415           the bytes are not what the name says
@@ -46,6 +47,10 @@ class UsageError(FootnoteError):
     status = 400
     exit_code = 2
     code = "invalid_request"
+
+
+class UnknownFilter(UsageError):
+    code = "unknown_filter"
 
 
 class DocumentError(FootnoteError):
