@@ -22,6 +22,8 @@ _NOT_DENIED = frozenset({"only", "just", "merely", "doubt"})
 
 # Pairs of small words of which a text says one and a wrong claim the other.
 _OPPOSED = (("against", "for"), ("before", "after"), ("up", "down"), ("above", "below"))
+_BEING = frozenset("is are was were been be".split())
+_AUXILIARIES = _BEING | frozenset("did does do has have had can could will would should".split())
 _DENYING = content_terms(
     "deny denial refuse refusal fail failure lack reject rejection unable impossible absent absence ban avoid"
 )
@@ -76,6 +78,28 @@ def contradiction(claim: Said, asked: Said, source: Source, opening: str) -> str
     if _governed(source.words, is_hedge) & shared and not any(is_hedge(word) for word in claim.words):
         return "the cited text only says that it may be so"
     return ""
+
+
+def denied(asked: Said, source: Source) -> bool:
+    """Whether the source says that what is asked is not so: its verb is negated ("did not", "there was no"),
+    and what stands behind the negation is in the question, which has none itself.
+
+    Any other negation ("Kazan, not Moscow, is …", "hardly") may leave what is asked as it is. Where the
+    question asks of a denial ("Did he refuse?"), that is what has to be negated.
+    """
+    if any(map(is_negation, asked.words)):
+        return False
+    predicate = asked.terms - asked.names
+    if denial := predicate & _DENYING:
+        predicate = denial
+    for index, word in enumerate(source.words):
+        before = source.words[index - 1].lower if index else ""
+        is_verbal = word.lower.replace("’", "'").endswith("n't") or word.lower == "cannot"
+        is_verbal |= word.lower == "not" and before in _AUXILIARIES
+        is_verbal |= word.lower == "no" and before in _BEING
+        if is_verbal and _governed(source.words[index : index + 1 + SCOPE], is_negation) & predicate:
+            return True
+    return False
 
 
 def crossed(claim: Said, sources: Sequence[Source]) -> str:

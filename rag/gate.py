@@ -109,14 +109,17 @@ def retrieval_signals(retrieval: Retrieval) -> dict[str, float]:
 def draft_signals(verdict: Verdict | None, question: str) -> dict[str, float]:
     """What the draft adds: whether one was made, whether it passed, its score, and its kind of answer.
 
-    `type_miss`: the question wants a number and the draft holds none.
+    `pointed`: a document sentence holds what it adds to the question; `invented`: how many of its names and
+    figures nothing that was read holds; `type_miss`: the question wants a number and the draft holds none.
     """
     if verdict is None:
-        return {"draft": 0.0, "supported": 0.0, "score": 0.0, "type_miss": 0.0}
+        return dict.fromkeys(("draft", "supported", "score", "pointed", "invented", "type_miss"), 0.0)
     return {
         "draft": 1.0,
         "supported": float(verdict.supported),
         "score": verdict.score,
+        "pointed": float(verdict.main is not None),
+        "invented": float(verdict.invented),
         "type_miss": float(wants_number(question) and not numbers(verdict.text)),
     }
 

@@ -19,11 +19,11 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sentencex
 
-from rag.contradiction import Said, Source, contradiction, crossed, spelled
+from rag.contradiction import Said, Source, contradiction, crossed, denied, spelled
 from rag.types import Evidence
 from rag.words import (
     Word,
@@ -35,6 +35,8 @@ from rag.words import (
     words,
 )
 
+# Share of what a draft adds to the question that a sentence must hold for the draft to point to it.
+LEAST_POINTED = 0.8
 # How far back a sentence may refer, in sentences of the same document.
 REACH = 3
 # Code points between neighbours: more than an empty line means that sentences in between were not read.
@@ -65,7 +67,9 @@ class Verdict:
     """Of one drafted sentence. `score` in [0, 1] is the weighted share of its content that is covered.
 
     `sources` carry it, in document order, as few as possible; empty unless `supported`. `reason` says
-    why it is not supported. `main` is the document sentence nearest to it, supported or not.
+    why it is not supported. `main` is the document sentence that it was taken from: of a supported one the
+    first that carries it, else the one that holds nearly all that it adds to the question, if there is one.
+    `invented` counts its names and figures that stand neither in the question nor in anything read.
     """
 
     text: str
@@ -74,6 +78,7 @@ class Verdict:
     sources: tuple[Evidence, ...]
     reason: str = ""
     main: Evidence | None = None
+    invented: int = 0
 
 
 class _Held:
@@ -143,7 +148,20 @@ class Grounder:
             verdict = Verdict(text, not reason, round(score, 4), carried, reason, chosen[0].evidence)
             if best is None or (verdict.supported, verdict.score) > (best.supported, best.score):
                 best = verdict
-        return best or Verdict(text, False, 0.0, (), "no document sentence shares its words")
+        if best is None:
+            best = Verdict(text, False, 0.0, (), "no document sentence shares its words")
+        if best.supported:
+            return best
+        return replace(best, main=self._pointed(claim, asked), invented=self._invented(claim, asked))
+
+    def denies(self, evidence: Evidence, question: str) -> bool:
+        """Whether this sentence, one of those given, says no to a question that wants yes or no."""
+        asked = self._said(question)
+        places = [index for index, source in enumerate(self._sources) if _place(source) == _at(evidence)]
+        return is_yes_no(question) and any(
+            denied(asked, self._sources[main]) and not self._beside(asked, _Held(self._context(main)))
+            for main in places
+        )
 
     # -- attribution ----------------------------------------------------------------------------
 
@@ -155,15 +173,34 @@ class Grounder:
     def _candidates(self, claim: Said, asked: Said) -> list[int]:
         """The sentences most likely to carry the claim, best first; the question breaks ties."""
         values = {number.value for number in claim.numbers}
+        gains = [self._gain(index, claim.terms, values, asked) for index in range(len(self._sources))]
+        ranked = sorted(range(len(gains)), key=gains.__getitem__, reverse=True)[:CANDIDATES]
+        return [index for index in ranked if gains[index][0] > 0]
 
-        def gain(index: int) -> tuple[float, float, int]:
-            source = self._sources[index]
-            own = sum(self._weight(term) for term in claim.terms & source.terms)
-            own += NUMBER_WEIGHT * len(values & {number.value for number in source.numbers})
-            return own, sum(self._weight(term) for term in asked.terms & source.terms), -index
+    def _pointed(self, claim: Said, asked: Said) -> Evidence | None:
+        """The sentence that holds nearly all that the claim adds to the question: where that was read, the
+        answer was, however the question words the rest. None where it adds nothing, or more than is held."""
+        terms, values = _added(claim, asked)
+        gains = [self._gain(index, terms, values, asked) for index in range(len(self._sources))]
+        best = max(range(len(gains)), key=gains.__getitem__, default=None)
+        whole = sum(map(self._weight, terms)) + NUMBER_WEIGHT * len(values)
+        if best is None or gains[best][0] <= LEAST_POINTED * whole:
+            return None
+        return self._sources[best].evidence
 
-        ranked = sorted(range(len(self._sources)), key=gain, reverse=True)[:CANDIDATES]
-        return [index for index in ranked if gain(index)[0] > 0]
+    def _invented(self, claim: Said, asked: Said) -> int:
+        terms, values = _added(claim, asked)
+        read = {number.value for source in self._sources for number in source.numbers}
+        return len(values - read) + sum(not self._frequency[term] for term in terms & claim.names)
+
+    def _gain(
+        self, index: int, terms: frozenset[str], values: set[float], asked: Said
+    ) -> tuple[float, float, int]:
+        """How much of these the sentence holds; then how much of the question; of equal ones the first."""
+        source = self._sources[index]
+        own = sum(self._weight(term) for term in terms & source.terms)
+        own += NUMBER_WEIGHT * len(values & {number.value for number in source.numbers})
+        return own, sum(self._weight(term) for term in asked.terms & source.terms), -index
 
     def _weight(self, term: str) -> float:
         """Rarer among the sentences that were read, heavier."""
@@ -219,9 +256,8 @@ class Grounder:
     ) -> tuple[float, str]:
         """The share of the claim that is covered, and what is wrong with it ("" when nothing is)."""
         held, around = _Held(sources), _Held([*sources, *context])
-        asked_values = {number.value for number in asked.numbers}
         # "The two sides" may be repeated from a question; "Did five drown?" asks whether it was five.
-        taken = set() if is_yes_no(asked.text) else {value for value in asked_values if value <= 2}
+        taken = set() if is_yes_no(asked.text) else {n.value for n in asked.numbers if n.value <= 2}
         for number in claim.numbers:
             if number.quantity not in held.quantities and number.value not in taken:
                 return 0.0, f"the number {spelled(claim, number)} is not in the cited text"
@@ -231,9 +267,7 @@ class Grounder:
         if lost := held.missing(claim.names & stated, claim):
             return 0.0, f"the name {lost[0]} is not in the cited text"
 
-        new = frozenset(t for t in claim.terms if not any(is_same_name(t, other) for other in asked.terms))
-        new_numbers = [number for number in claim.numbers if number.value not in asked_values]
-        if not new and not new_numbers and not is_yes_no(asked.text):
+        if not any(_added(claim, asked)) and not is_yes_no(asked.text):
             return 0.0, "it only repeats the question"
         claim_share = self._share(stated, held, claim)
         asked_share = self._share(asked.terms, around, asked)
@@ -290,6 +324,13 @@ class Grounder:
         return Said(text, found, terms, frozenset(proper & terms), figures, acronyms(text))
 
 
+def _added(claim: Said, asked: Said) -> tuple[frozenset[str], set[float]]:
+    """Words and figures of the claim that the question does not have."""
+    known = {number.value for number in asked.numbers}
+    terms = (term for term in claim.terms if not any(is_same_name(term, other) for other in asked.terms))
+    return frozenset(terms), {number.value for number in claim.numbers if number.value not in known}
+
+
 def is_yes_no(question: str) -> bool:
     """Whether the question wants yes or no: it, or its last clause, begins with an auxiliary verb."""
     clause = re.split(r"[,:;]\s", question.strip())[-1]
@@ -344,4 +385,8 @@ def _possessed(found: Sequence[Word], opening: Sequence[Word]) -> frozenset[str]
 
 
 def _place(source: Source) -> tuple[str, int]:
-    return source.evidence.document_id, source.evidence.start
+    return _at(source.evidence)
+
+
+def _at(evidence: Evidence) -> tuple[str, int]:
+    return evidence.document_id, evidence.start

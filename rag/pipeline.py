@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from types import MappingProxyType
 
 from index.types import Collection, Embedder
 from rag.compose import AnswerBuilder
@@ -51,6 +50,11 @@ from rag.types import (
 )
 
 NEAREST = 3
+JUDGED = 4
+"""So many sentences are judged one by one: what the draft was taken from, and the best of the evidence."""
+
+DRAFTED = 0.7
+"""In nats: by so much another must be likelier to answer than the sentence that the draft was taken from."""
 NOT_STATED_ANYWHERE = "the documents do not seem to state it"
 NOT_ANSWERING = "the sentence that comes nearest does not seem to answer the question"
 
@@ -161,10 +165,9 @@ class Pipeline:
             yield from self._write(asked, retrieval, evidence, generator)
         yield AnswerFinished(self._finished(asked, evidence, generator))
 
-    def _opens(self, asked: Asked, stage: str, drafted: Mapping[str, float] = MappingProxyType({})) -> bool:
-        signals = {**asked.signals, **drafted}
-        asked.observer.gated(stage, signals)
-        return self._gate.opens(stage, signals)
+    def _opens(self, asked: Asked, stage: str) -> bool:
+        asked.observer.gated(stage, asked.signals)
+        return self._gate.opens(stage, asked.signals)
 
     # -- quoting --------------------------------------------------------------------------------
 
@@ -174,8 +177,8 @@ class Pipeline:
             return
         yield self._quoted(asked, retrieval.sentences[0])
 
-    def _quoted(self, asked: Asked, source: Evidence) -> SentenceVerified:
-        return asked.builder.add(" ".join(source.text.split()), [source], 1.0)
+    def _quoted(self, asked: Asked, source: Evidence, opening: str = "") -> SentenceVerified:
+        return asked.builder.add(opening + " ".join(source.text.split()), [source], 1.0)
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -193,10 +196,10 @@ class Pipeline:
         ]
         supported = [verdict for verdict in verdicts if verdict.supported]
         chief = next(iter(supported or verdicts), None)
-        # A draft that is not fit to be shown still tells which sentence the model had in mind.
-        likeliest = chief.main if chief and chief.main else evidence[0]
-        asked.signals["judged"] = _judged(likeliest, asked, generator)
-        is_open = bool(supported) and self._opens(asked, "after", draft_signals(chief, asked.standalone))
+        # A draft that is not fit to be shown still tells where the model read its answer.
+        likeliest = self._likeliest(asked, chief.main if chief else None, evidence, generator)
+        asked.signals |= draft_signals(chief, asked.standalone)
+        is_open = bool(supported) and self._opens(asked, "after")
         for verdict in verdicts:
             if is_open and verdict.supported:
                 yield asked.builder.add(verdict.text, verdict.sources, verdict.score)
@@ -205,12 +208,27 @@ class Pipeline:
         if is_open:
             return
         asked.reason = NOT_ANSWERING if verdicts else "the model found no answer in them"
-        for source in dict.fromkeys((likeliest, _same(evidence[0], likeliest))):
-            if source is not likeliest:
-                asked.signals["judged"] = _judged(source, asked, generator)
-            if self._opens(asked, "verbatim"):
-                yield self._quoted(asked, source)
-                return
+        if self._opens(asked, "verbatim"):
+            opening = "No: " if grounder.denies(likeliest, asked.standalone) else ""
+            yield self._quoted(asked, likeliest, opening)
+
+    def _likeliest(
+        self, asked: Asked, drafted: Evidence | None, evidence: Sequence[Evidence], generator: Generator
+    ) -> Evidence:
+        """The sentence to quote: of what the draft was taken from and the best of the evidence, the one that
+        the model, which sees each alone, would soonest say answers the question.
+
+        How much sooner than not, for the surest of them, is the signal "judged".
+        """
+        distinct: dict[tuple[str, int], Evidence] = {}
+        for sentence in (*([drafted] if drafted else []), *evidence):
+            # Ranked and read sentences differ in number and score where they are the same range.
+            distinct.setdefault(_place(sentence), sentence)
+        judged = {place: _judged(distinct[place], asked, generator) for place in list(distinct)[:JUDGED]}
+        asked.signals["judged"] = max(judged.values())
+        if drafted:
+            judged[_place(drafted)] += DRAFTED
+        return distinct[max(judged, key=judged.__getitem__)]
 
     def _choose(
         self, retrieval: Retrieval, evidence: Sequence[Evidence], generator: Generator
@@ -326,11 +344,6 @@ def _judged(source: Evidence, asked: Asked, generator: Generator) -> float:
     prompt = judge_prompt(source.text, asked.standalone)
     yes, no = generator.choose(prompt, STATED_CHOICES, asked.cancelled)
     return yes - no
-
-
-def _same(one: Evidence, other: Evidence) -> Evidence:
-    """`other` where both are the same range: ranked and read sentences differ in number and score."""
-    return other if _place(one) == _place(other) else one
 
 
 def _declines(sentence: str) -> bool:

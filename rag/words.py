@@ -269,11 +269,11 @@ _NO_NUMBER = re.compile(r"\b(?:no|any|some|every|each|which|this|that)\s+$", re.
 _CURRENCY = {"$": "$", "dollar": "$", "€": "€", "euro": "€", "£": "£", "pound": "£"}
 _AFTER = re.compile(r"\s?(%|per ?cent\b|dollar|euro|pound)|(s|st|nd|rd|th)\b", re.IGNORECASE)
 _LESS = re.compile(
-    r"\b(?:fewer than|less than|under|below|at most|up to|no more than|almost|nearly)\s+(?:the )?$",
+    r"\b(?:under|below|(?:fewer than|less than|at most|up to|no more than|almost|nearly)(?: the)?)\s+$",
     re.IGNORECASE,
 )
 _MORE = re.compile(
-    r"\b(?:more than|over|above|at least|exceed(?:s|ed|ing)?|no (?:fewer|less) than)\s+(?:the )?$",
+    r"\b(?:over|above|(?:more than|at least|exceed(?:s|ed|ing)?|no (?:fewer|less) than)(?: the)?)\s+$",
     re.IGNORECASE,
 )
 

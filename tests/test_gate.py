@@ -57,4 +57,5 @@ def test_a_number_that_is_wanted_and_missing_is_a_signal() -> None:
     without, with_number = (Verdict(text, True, 1.0, ()) for text in ("Many came.", "Twelve came."))
     assert draft_signals(without, "How many came?")["type_miss"] == 1.0
     assert draft_signals(with_number, "How many came?")["type_miss"] == 0.0
-    assert draft_signals(None, "How many came?") == {"draft": 0, "supported": 0, "score": 0, "type_miss": 0}
+    assert set(draft_signals(None, "How many came?").values()) == {0.0}
+    assert draft_signals(None, "How many came?").keys() == draft_signals(without, "How many came?").keys()

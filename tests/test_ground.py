@@ -303,3 +303,64 @@ def test_clean_takes_marks_and_markup_off() -> None:
 )
 def test_questions_that_want_yes_or_no(question: str, expected: bool) -> None:
     assert is_yes_no(question) is expected
+
+
+@pytest.mark.parametrize(
+    ("draft", "question", "read_in"),
+    [
+        # Worded as the question is, which nothing carries: what it adds to it stands in one sentence.
+        ("The firm is trying to hire 900 people.", "How many people is the firm trying to hire?", 4),
+        (
+            "The man whom the union cheered is Boudewijn Siemons.",
+            "Who was the man whom the union cheered?",
+            6,
+        ),
+        # Made up: nobody can tell where that was read.
+        ("The harbour was closed by Gerda Blom in 1871.", "Who closed the harbour?", None),
+        ("The harbour was closed.", "Was the harbour closed?", None),
+    ],
+)
+def test_a_draft_that_fails_tells_where_it_was_read(
+    grounder: Grounder, draft: str, question: str, read_in: int | None
+) -> None:
+    verdict = grounder.check(draft, question)
+    assert not verdict.supported
+    assert (verdict.main.number if verdict.main else None) == read_in
+
+
+def test_names_and_figures_that_stand_nowhere_are_counted_as_invented(grounder: Grounder) -> None:
+    assert grounder.check("The harbour was closed by Gerda Blom in 1871.", "Who closed it?").invented == 3
+    assert grounder.check("Gerda Blom closed it in 1871.", "Did Gerda Blom close it in 1871?").invented == 0
+    assert grounder.check("The harbour was enlarged in 2013.", "When was the harbour enlarged?").invented == 0
+
+
+@pytest.mark.parametrize(
+    ("question", "number", "expected"),
+    [
+        ("Was there any progress toward an agreement?", 8, True),
+        ("Did Allard Castelein confirm the figures?", 5, True),
+        ("Did Allard Castelein deny the figures?", 5, True),
+        # Of somebody else, of something else, affirmed, or no question of yes or no.
+        ("Did Gerda Blom confirm the figures?", 5, False),
+        ("Did Allard Castelein publish a book?", 5, False),
+        ("Did the talks last three days?", 7, False),
+        ("Who did not confirm the figures?", 5, False),
+        ("Did Allard Castelein not confirm the figures?", 5, False),
+    ],
+)
+def test_a_sentence_says_no_where_its_verb_denies_what_is_asked(
+    grounder: Grounder, question: str, number: int, expected: bool
+) -> None:
+    start = sum(len(text) + 1 for text in TEXT[: number - 1])
+    text = TEXT[number - 1]
+    sentence = Evidence(1, "d", "Port news", "file:///d", None, start, start + len(text), text, 2.5, "")
+    assert grounder.denies(sentence, question) is expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Kazan, not Moscow, holds the fair.", "The fair is hardly held in Kazan.", "The fair is in Kazan."],
+)
+def test_a_negation_of_something_else_says_no_to_nothing(text: str) -> None:
+    sentence = Evidence(1, "d", "News", "file:///d", None, 0, len(text), text, 0.0, "")
+    assert not Grounder([sentence], threshold=0.5).denies(sentence, "Is the fair held in Kazan?")

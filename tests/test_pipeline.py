@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from small_collection import put
 
 from index.collection import LocalCollection
 from index.config import IndexSettings
@@ -166,3 +167,32 @@ def test_a_question_no_longer_wanted(collection: LocalCollection) -> None:
 def test_a_question_without_words(collection: LocalCollection, question: str) -> None:
     with pytest.raises(QuestionError, match="no words"):
         pipeline(collection).ask(question)
+
+
+def one_document(folder: Path, text: str) -> LocalCollection:
+    collection = LocalCollection.create_or_open(folder, HashEmbedder(), IndexSettings(passage_tokens=16))
+    put(collection, "one.txt", text)
+    return collection
+
+
+def test_the_sentence_is_quoted_that_holds_what_a_draft_in_other_words_adds(tmp_path: Path) -> None:
+    text = "The old heron nests by the pond. The old heron of the pond has feathers that are white."
+    with one_document(tmp_path, text) as found:
+        asked = pipeline(found, "The colour of the old heron by the pond is white.", NOT_STATED)
+        pointed, unpointed = (asked.ask("What colour is the old heron by the pond?") for _ in range(2))
+    assert pointed.withheld
+    assert pointed.answer == "The old heron of the pond has feathers that are white [1]."
+    # Without such a draft it is the one that is most like the question.
+    assert unpointed.answer == "The old heron nests by the pond [1]."
+
+
+def test_a_sentence_that_denies_what_is_asked_is_quoted_with_a_no(tmp_path: Path) -> None:
+    text = "Mayor Vos did not confirm the figures. The harbour was enlarged in 2013."
+    with one_document(tmp_path, text) as found:
+        answer = pipeline(found, "Yes, Mayor Vos confirmed the figures.").ask(
+            "Did Mayor Vos confirm the figures?"
+        )
+    assert answer.answer == "No: Mayor Vos did not confirm the figures [1]."
+    (citation,) = answer.citations
+    assert citation.cited_text == "Mayor Vos did not confirm the figures."
+    assert answer.answer[: citation.answer_end] == "No: Mayor Vos did not confirm the figures"

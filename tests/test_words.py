@@ -103,3 +103,10 @@ def test_initials_of_capitalised_runs() -> None:
 )
 def test_a_people_has_the_name_of_its_place(one: str, other: str, same: bool) -> None:
     assert is_same_name(one, other) is is_same_name(other, one) is same
+
+
+def test_what_stands_over_something_counted_is_no_more_than_that() -> None:
+    (number,) = numbers("War loomed over the three-day meeting.")
+    assert (number.value, number.bound) == (3.0, "")
+    (number,) = numbers("It lasted over three days.")
+    assert (number.value, number.bound) == (3.0, "more")
