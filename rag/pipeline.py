@@ -50,7 +50,7 @@ from rag.types import (
 )
 
 NEAREST = 3
-JUDGED = 4
+JUDGED = 3
 """So many sentences are judged one by one: what the draft was taken from, and the best of the evidence."""
 
 DRAFTED = 0.7
