@@ -25,8 +25,10 @@ def test_the_shipped_gate_has_every_stage() -> None:
     gate = load_gate()
     assert gate.threshold.keys() == gate.weights.keys() == gate.intercept.keys() == set(STAGES)
     # More reason to believe opens it further.
-    for stage in ("before", "after", "verbatim"):
-        assert gate.probability(stage, {"stated": 2.0}) > gate.probability(stage, {"stated": -2.0})
+    for stage, signal in (("before", "stated"), ("after", "judged"), ("verbatim", "judged")):
+        assert gate.probability(stage, {signal: 2.0}) > gate.probability(stage, {signal: -2.0})
+    # What a draft makes up closes it.
+    assert gate.probability("after", {"invented": 1.0}) < gate.probability("after", {"invented": 0.0})
 
 
 _NAN = json.dumps({"stages": {s: {"intercept": math.nan, "threshold": 0, "weights": {}} for s in STAGES}})
