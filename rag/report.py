@@ -151,6 +151,20 @@ def _verdict(passed: Passed) -> _Verdict | None:
     return None
 
 
+def heading(questions: Sequence[Passed]) -> str:
+    """How many went right, of those that could be judged: what the page is headed with."""
+    judged = [right for one in questions if (right := outcome(one).right) is not None]
+    count, noun = len(judged or questions), _noun(questions)
+    of_all = f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{sum(judged)} of {of_all} went right" if judged else of_all
+
+
+def _noun(questions: Sequence[Passed]) -> str:
+    """What was put to the program: questions, or claims to the verifier alone."""
+    are_claims = questions and all(not one.answer and _verdict(one) for one in questions)
+    return "claim" if are_claims else "question"
+
+
 def render_report(run: Run, texts: Texts) -> str:
     """The page, the same for the same run; `texts` are the documents that questions, answers and gold name.
 
@@ -175,7 +189,7 @@ def render_report(run: Run, texts: Texts) -> str:
         compared=bool(run.differences),
         signs=SIGNS,
         counts=[(one, counts[one]) for one in OUTCOMES if counts[one]],
-        noun="claim" if cases and all(case.verdict for case in cases) else "question",
+        noun=_noun(run.questions),
         judged=len(judged),
         right=sum(judged),
         plots=_plots(run, cases),
