@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import queue
-import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from index import facts, former
+from index import facts, former, history
 from index.errors import (
     CollectionDamaged,
     CollectionError,
@@ -79,6 +78,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         WORDS_TABLE,
     ),
     (*facts.MIGRATION, *former.MIGRATION),
+    history.MIGRATION,
 )
 """One tuple of statements for each step of `user_version`. Steps are added, never changed."""
 
@@ -153,8 +153,7 @@ class Catalog:
         with reported(self.path), self._borrowed() as connection, _transaction(connection):
             writer = Writer(connection)
             yield writer
-            writer.set_meta("generation", str(int(writer.meta("generation") or 0) + 1))
-            writer.set_meta("stamp", secrets.token_hex(8))
+            writer.begin_generation(int(writer.meta("generation") or 0) + 1)
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
@@ -228,8 +227,7 @@ class Catalog:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             writer = Writer(connection)
             if writer.meta("generation") is None:
-                writer.set_meta("generation", "0")
-                writer.set_meta("stamp", secrets.token_hex(8))
+                writer.begin_generation(0)
 
     def not_found(self) -> CollectionNotFound:
         """The error for a folder in which nothing has been indexed."""

@@ -16,10 +16,11 @@ from typing import Literal
 import numpy as np
 
 from index.catalog import FILE_NAME, Catalog
+from index.current import KIND, CurrentVectors, kind_of
 from index.errors import CollectionDamaged
 from index.records import Reader
 from index.types import DocumentInfo, Passage
-from index.vectors import CurrentVectors, VectorIndex
+from index.vectors import VectorIndex
 
 Severity = Literal["derived", "truth"]
 
@@ -64,10 +65,11 @@ def _repaired(catalog: Catalog, folder: Path, fingerprint: str | None) -> list[F
         if any(finding.what.startswith(_WORDS) for finding in derived):
             with catalog.writing() as writer:
                 writer.rebuild_words()
-        with catalog.reading() as reader:
-            settings = _settings(reader)
+        if any(finding.what.startswith(_VECTORS) for finding in derived):
+            with catalog.reading() as reader:
+                settings, kind = _settings(reader), kind_of(reader.meta(KIND) or "auto")
             if settings is not None:
-                CurrentVectors(folder, *settings).save(reader)
+                CurrentVectors(folder, *settings, kind).rebuild(catalog.reading)
     except CollectionDamaged:
         pass  # what is wrong with the truth has been found already
     after = _findings(catalog, folder, fingerprint)
@@ -92,6 +94,8 @@ def _findings(catalog: Catalog, folder: Path, fingerprint: str | None) -> list[F
 
 
 _WORDS = "The full-text index"
+_VECTORS = "The vector files"
+_VECTORS_AT_ONCE = 4_096
 
 
 def _database(connection: sqlite3.Connection) -> Iterator[str]:
@@ -109,19 +113,30 @@ def _contents(reader: Reader, fingerprint: str | None) -> Iterator[str]:
         return
     if fingerprint not in (None, settings[0]):
         yield f"The vectors were made with the embedder {settings[0]}, not with {fingerprint}"
+    if not reader.is_past(reader.generation()):
+        yield "The catalogue does not know the state that it says it is in"
     listed = reader.documents()
     if reader.totals().documents != len(listed):
         yield f"{reader.totals().documents - len(listed)} documents have no source"
     for info in listed:
         for what in _document(reader, info):
             yield f"Document {info.id}: {what}"
-    ids, rows = reader.vectors_after(0)
-    for number, row in zip(ids.tolist(), rows, strict=True):
-        if len(row) != 4 * settings[1]:
-            yield f"Passage {number}: its vector has {len(row)} bytes, not {4 * settings[1]}"
-        # Not a number compares as false: so does an infinite or a wrong length.
-        elif not abs(float(np.linalg.norm(np.frombuffer(row, "<f4"))) - 1) < 1e-3:
-            yield f"Passage {number}: its vector is not of unit length"
+    yield from _vectors(reader, settings[1])
+
+
+def _vectors(reader: Reader, dimension: int) -> Iterator[str]:
+    after = 0
+    while True:
+        ids, rows = reader.vectors_after(after, _VECTORS_AT_ONCE)
+        if not len(ids):
+            return
+        for number, row in zip(ids.tolist(), rows, strict=True):
+            if len(row) != 4 * dimension:
+                yield f"Passage {number}: its vector has {len(row)} bytes, not {4 * dimension}"
+            # Not a number compares as false: so does an infinite or a wrong length.
+            elif not abs(float(np.linalg.norm(np.frombuffer(row, "<f4"))) - 1) < 1e-3:
+                yield f"Passage {number}: its vector is not of unit length"
+        after = int(ids[-1])
 
 
 def _settings(reader: Reader) -> tuple[str, int] | None:
@@ -173,13 +188,17 @@ def _vector_files(folder: Path, reader: Reader) -> Iterator[str]:
     settings = _settings(reader)
     if settings is None:
         return
-    index, reason = VectorIndex.read(
-        folder, generation=reader.generation(), fingerprint=settings[0], dimension=settings[1]
+    index, manifest, reason = VectorIndex.read(
+        folder, fingerprint=settings[0], dimension=settings[1], is_past=reader.is_past
     )
-    if index is None:
-        yield f"The vector files cannot be used: {reason}"
-    elif sorted(index.ids.tolist()) != reader.passage_ids().tolist():
-        yield "The vector files hold other passages than the catalogue"
+    if index is None or manifest is None:
+        yield f"{_VECTORS} cannot be used: {reason}"
+        return
+    # What has changed since they were written is read from the catalogue by every search.
+    index.remove(reader.dropped_since(manifest.state))
+    expected = reader.passage_ids()
+    if not np.array_equal(np.sort(index.ids), expected[expected <= manifest.highest]):
+        yield f"{_VECTORS} hold other passages than the catalogue"
 
 
 def _words(connection: sqlite3.Connection) -> Iterator[str]:

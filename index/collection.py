@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from index.catalog import Catalog
 from index.config import IndexSettings
+from index.current import KIND, CurrentVectors, kind_of
 from index.embed import unit_vectors
 from index.errors import CollectionError, EmbedderMismatch, UnknownDocument, UsageError
 from index.former import Former, read_former
@@ -28,7 +29,7 @@ from index.records import Reader, Source, StoredSource
 from index.split import SPLIT_VERSION, passages
 from index.texts import TextCache
 from index.types import Document, DocumentInfo, Embedder, Hit, Passage, Vectors
-from index.vectors import CurrentVectors
+from index.vector_files import Kind
 
 LEAST_CANDIDATES = 50
 """Of each kind, dense and lexical, at least; five times the number asked for when that is more."""
@@ -65,13 +66,20 @@ class LocalCollection:
     `create_or_open`, best in a `with` statement.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog, embedder: Embedder, passage_tokens: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        catalog: Catalog,
+        embedder: Embedder,
+        passage_tokens: int,
+        vectors: Kind | None = None,
+    ) -> None:
         self._folder = folder
         self._catalog = catalog
         self._embedder = embedder
         self._passage_tokens = passage_tokens
         self._texts = TextCache()
-        self._vectors = CurrentVectors(folder, embedder.fingerprint, embedder.dimension)
+        self._vectors = CurrentVectors(folder, embedder.fingerprint, embedder.dimension, vectors)
 
     @classmethod
     def create_or_open(cls, folder: Path, embedder: Embedder, settings: IndexSettings) -> LocalCollection:
@@ -101,6 +109,7 @@ class LocalCollection:
         try:
             with catalog.reading() as reader:
                 stored = _stored_settings(reader)
+                kind = reader.meta(KIND) or "auto"
             if settings is not None:
                 wanted = (
                     *(stored or (embedder.fingerprint, embedder.dimension))[:2],
@@ -119,7 +128,11 @@ class LocalCollection:
                 with catalog.locked(), catalog.writing() as writer:
                     for key, value in zip(_SETTINGS, wanted, strict=True):
                         writer.set_meta(key, str(value))
-            return cls(folder, catalog, embedder, wanted[2])
+            if settings is not None and settings.vectors != kind:
+                kind = settings.vectors
+                with catalog.locked(), catalog.writing() as writer:
+                    writer.set_meta(KIND, kind)
+            return cls(folder, catalog, embedder, wanted[2], kind_of(kind))
         except BaseException:
             catalog.close()
             raise
@@ -383,9 +396,17 @@ class LocalCollection:
                 writer.remove_source(uri)
 
     def snapshot(self) -> None:
-        """Save the vectors, so that the next process need not gather them from the catalogue."""
-        with self.writing(), self._vectors.lock, self._catalog.reading() as reader:
-            self._vectors.save(reader)
+        """Save the vectors, so that the next process need not gather them from the catalogue.
+
+        Nothing is written while the files lack little: that is read from the catalogue. Searches and
+        changes go on meanwhile; where another process is at it, this one leaves it to that.
+        """
+        try:
+            self._vectors.save(self._catalog.reading)
+        except OSError as error:
+            raise CollectionError(
+                f"{self._folder} cannot be written ({error.strerror}): check the disk's space and rights."
+            ) from error
 
     def _limit(self) -> int:
         return min(self._passage_tokens, self._embedder.max_tokens)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -17,5 +19,8 @@ class IndexSettings(BaseModel):
     )
     passage_tokens: int = Field(128, ge=16, le=8192, description="largest passage, in tokens of the embedder")
     batch_size: int = Field(32, ge=1, le=1024, description="passages embedded at once")
+    vectors: Literal["auto", "exact", "trained"] = Field(
+        "auto", description="search over vectors: exact up to 80 MB of them, then in trained lists"
+    )
     ignore: tuple[str, ...] = Field((), description="gitignore-style patterns of what a walk passes over")
     max_file_bytes: int = Field(64 * 1024 * 1024, ge=1, description="larger files are refused, in bytes")

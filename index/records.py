@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,15 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from index import lexical
 from index.errors import CollectionDamaged, UnknownDocument
 from index.facts import put_facts
 from index.former import drop_former, is_back, keep_former
+from index.history import Generation as Generation
+from index.history import Ids, dropped_since, is_past, record_dropped, record_generation
 from index.types import Block, Document, DocumentInfo, Page, Passage, Sentence, Vectors
-
-Ids = npt.NDArray[np.int64]
 
 _PASSAGE = "SELECT p.id, d.id, p.ordinal, p.start, p.end, p.heading, p.sentences, p.tokens"
 
@@ -28,18 +28,6 @@ WORDS_TABLE = (
     " tokenize='porter unicode61 remove_diacritics 2')"
 )
 """The full-text index: derived, its row numbers are the passages'."""
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """The state of a catalogue: `number` counts its writing transactions.
-
-    `stamp` is random and new with each, so that a catalogue restored from a copy and written again is
-    not taken for the one that had the same number before.
-    """
-
-    number: int
-    stamp: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,17 +171,35 @@ class Reader:
         )
         return [StoredPassage(row[0], _passage(row[:-1]), np.frombuffer(row[-1], "<f4")) for row in rows]
 
-    def vectors_after(self, passage_id: int) -> tuple[Ids, list[bytes]]:
-        """Ids above `passage_id`, rising, and their vectors as little-endian float32."""
-        rows = self._all("SELECT id, vector FROM passages WHERE id > ? ORDER BY id", passage_id)
+    def is_past(self, generation: Generation) -> bool:
+        """Whether the catalogue has been in this very state, or is in it."""
+        return is_past(self._connection, generation)
+
+    def dropped_since(self, generation: Generation) -> Ids:
+        """The numbers of passages that went after a past state."""
+        return dropped_since(self._connection, generation.number)
+
+    def vectors_after(self, passage_id: int, limit: int) -> tuple[Ids, list[bytes]]:
+        """At most `limit` ids above `passage_id`, rising, and their vectors as little-endian float32."""
+        sql = "SELECT id, vector FROM passages WHERE id > ? ORDER BY id LIMIT ?"
+        rows = self._all(sql, passage_id, limit)
         return np.array([row[0] for row in rows], dtype=np.int64), [row[1] for row in rows]
 
-    def count_up_to(self, passage_id: int) -> int:
-        row = self._one("SELECT count(*) FROM passages WHERE id <= ?", passage_id)
+    def vectors_of(self, ids: Ids) -> list[bytes]:
+        """The vectors of those of `ids` that exist."""
+        sql = "SELECT vector FROM passages WHERE id IN (SELECT value FROM json_each(?))"
+        return [row[0] for row in self._all(sql, json.dumps(ids.tolist()))]
+
+    def count_after(self, passage_id: int) -> int:
+        """How many passages have a number above `passage_id`; time is linear in the answer."""
+        row = self._one("SELECT count(*) FROM passages WHERE id > ?", passage_id)
         return int(row[0]) if row else 0
 
     def passage_ids(self) -> Ids:
-        return np.array([row[0] for row in self._all("SELECT id FROM passages ORDER BY id")], dtype=np.int64)
+        """All numbers, rising."""
+        # Unordered for SQLite, which then reads an index in place of the rows with their vectors.
+        rows = self._all("SELECT id FROM passages")
+        return np.sort(np.array([row[0] for row in rows], dtype=np.int64))
 
     def sources(self) -> list[StoredSource]:
         return [_stored_source(row) for row in self._all(f"{_SOURCE} ORDER BY s.rowid")]
@@ -262,6 +268,13 @@ class Writer(Reader):
 
     def set_meta(self, key: str, value: str) -> None:
         self._connection.execute("INSERT OR REPLACE INTO meta(key, value) VALUES (?, ?)", (key, value))
+
+    def begin_generation(self, number: int) -> None:
+        """Say that the catalogue is in another state from here on."""
+        generation = Generation(number, secrets.token_hex(8))
+        self.set_meta("generation", str(number))
+        self.set_meta("stamp", generation.stamp)
+        record_generation(self._connection, generation)
 
     def put_document(
         self, document: Document, made: str, passages: Sequence[Passage], vectors: Vectors
@@ -379,6 +392,7 @@ class Writer(Reader):
             self._connection.execute("DELETE FROM documents WHERE key = ?", (key,))
 
     def _drop_passages(self, key: int) -> None:
+        record_dropped(self._connection, key)
         self._connection.execute(
             "DELETE FROM passage_words WHERE rowid IN (SELECT id FROM passages WHERE document = ?)", (key,)
         )

@@ -1,227 +1,256 @@
-"""The passages' vectors in FAISS, and the files that save building it again.
+"""Search over the passages' vectors: exact while that is quick, in trained lists when there are many.
 
-The files are derived from the catalogue and never trusted: the manifest, written last, says which state of
-the catalogue they belong to and what their bytes hash to, and that is checked before FAISS sees a byte.
+A trained index holds the vectors in one byte a dimension, in lists around centres; a question looks into
+the few lists that are nearest. What was added since it was trained stands beside it and is searched
+exactly. What was taken away is masked at once. The scores of a trained index choose candidates only: whoever
+ranks them takes the exact vectors from the catalogue.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import os
-import secrets
-import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from index.errors import CollectionDamaged
-from index.records import Generation, Ids, Reader
+from index.history import Generation, Ids
 from index.types import Vectors
+from index.vector_files import MANIFEST, Kind, Manifest, read_index, read_manifest, write_files
 
-MANIFEST = "manifest.json"
+__all__ = ["FRESH_LIMIT", "MANIFEST", "VectorIndex"]
 
-_log = logging.getLogger(__name__)
+FRESH_LIMIT = 16_384
+"""Vectors beside a trained index that are searched exactly, in about 1.5 ms; more are put into its lists."""
 
 _SAME = 1e-6
 """Inner products closer than this are equal: float32 sums differ by about as much with their order."""
 
-
-class Manifest(BaseModel):
-    """What `manifest.json` says of the vector file beside it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    format: int = Field(1, ge=1, le=1)
-    file: str = Field(pattern=r"^vectors-[0-9a-f-]+\.faiss$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    bytes: int = Field(ge=1)
-    generation: int = Field(ge=0)
-    stamp: str
-    fingerprint: str
-    dimension: int = Field(ge=1)
-    count: int = Field(ge=0)
+_Scored = list[tuple[float, int]]
+"""(negative score, number): sorts as results are ordered."""
 
 
 class VectorIndex:
-    """Exact inner-product search over numbered unit vectors. Not thread-safe: the owner locks."""
+    """Inner-product search over numbered unit vectors. Not thread-safe: the owner locks."""
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, trained: faiss.IndexIVFScalarQuantizer | None = None) -> None:
         self._dimension = dimension
-        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
+        self._fresh = _exact(dimension)
+        self._trained = trained
+        self._is_still = False
+        self._mask(_numbers(trained) if trained is not None else np.zeros(0, dtype=np.int64))
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return int(self._fresh.ntotal) + self._living
+
+    @property
+    def kind(self) -> Kind:
+        return "exact" if self._trained is None else "trained"
+
+    @property
+    def lists(self) -> int:
+        """How many a trained index has; 0 for an exact one."""
+        return 0 if self._trained is None else int(self._trained.nlist)
+
+    @property
+    def dead(self) -> int:
+        """Vectors that are masked and still take room."""
+        return 0 if self._trained is None else int(self._trained.ntotal) - self._living
 
     @property
     def ids(self) -> Ids:
         """The numbers held, in no particular order."""
-        held: Ids = faiss.vector_to_array(self._index.id_map).astype(np.int64)
-        return held
+        fresh: Ids = faiss.vector_to_array(self._fresh.id_map).astype(np.int64)
+        return np.concatenate([np.flatnonzero(self._alive), fresh])
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """`vectors` has shape (len(ids), dimension); none of the ids may be held already."""
         if len(ids):
-            self._index.add_with_ids(np.ascontiguousarray(vectors, dtype=np.float32), ids)
+            self._fresh.add_with_ids(np.ascontiguousarray(vectors, dtype=np.float32), ids)
+        if self._trained is not None and not self._is_still and self._fresh.ntotal > 2 * FRESH_LIMIT:
+            self.absorb()
 
     def remove(self, ids: Ids) -> None:
+        """Those of `ids` that are held; others are passed over."""
+        if not len(ids):
+            return
+        if self._fresh.ntotal:
+            self._fresh.remove_ids(faiss.IDSelectorBatch(np.ascontiguousarray(ids, dtype=np.int64)))
+        within = ids[ids < len(self._alive)]
+        if self._alive[within].any():
+            self._alive[within] = False
+            self._select()
+
+    def absorb(self) -> None:
+        """Put what is fresh into the lists of the trained index, and what is masked out of them."""
+        if self._trained is None:
+            return
+        if self.dead:
+            living = _only(self._alive)
+            self._trained.remove_ids(faiss.IDSelectorNot(living))
+        ids: Ids = faiss.vector_to_array(self._fresh.id_map).astype(np.int64)
         if len(ids):
-            self._index.remove_ids(faiss.IDSelectorBatch(np.ascontiguousarray(ids, dtype=np.int64)))
+            self._trained.add_with_ids(self._fresh.index.reconstruct_n(0, len(ids)), ids)
+            self._fresh = _exact(self._dimension)
+        self._mask(_numbers(self._trained))
 
     def search(self, query: npt.NDArray[np.float32], top: int) -> list[int]:
         """The ids of the `top` nearest, best first; among equals the lower ids are chosen and come first."""
         if not len(self) or top < 1:
             return []
         rows = np.ascontiguousarray(query, dtype=np.float32).reshape(1, -1)
-        found, numbers = self._index.search(rows, min(top + 1, len(self)))
+        ranked = sorted(self._search_fresh(rows, top) + self._search_trained(rows, top))
+        return [number for _, number in ranked[:top]]
+
+    def _search_fresh(self, rows: npt.NDArray[np.float32], top: int) -> _Scored:
+        held = int(self._fresh.ntotal)
+        if not held:
+            return []
+        found, numbers = self._fresh.search(rows, min(top + 1, held))
         scores, ids = found[0], numbers[0]
         if len(ids) > top and scores[top - 1] - scores[top] < _SAME:
             # FAISS keeps any of those that are equal at the end; take all of them, and choose here.
-            _, found, numbers = self._index.range_search(rows, float(scores[top - 1]) - 2 * _SAME)
-            scores, ids = found, numbers
-        ranked = sorted(zip((-np.round(scores, 6)).tolist(), ids.tolist(), strict=True))
-        return [number for _, number in ranked[:top]]
+            _, scores, ids = self._fresh.range_search(rows, float(scores[top - 1]) - 2 * _SAME)
+        return _scored(scores, ids)
 
-    def write(self, folder: Path, *, generation: Generation, fingerprint: str) -> Manifest:
-        """Save under a new name, then name it in the manifest, then delete what was there before.
+    def _search_trained(self, rows: npt.NDArray[np.float32], top: int) -> _Scored:
+        if self._trained is None or not self._living:
+            return []
+        parameters: Any = faiss.SearchParametersIVF
+        looked_into = int(self._trained.nprobe)
+        while True:
+            wanted = parameters(nprobe=looked_into)
+            if self._selector is not None:
+                wanted = parameters(sel=self._selector, nprobe=looked_into)
+            found, numbers = self._trained.search(rows, top, params=wanted)
+            scores, ids = found[0][numbers[0] >= 0], numbers[0][numbers[0] >= 0]
+            # Who asks for more than the nearest lists hold gets them from further lists.
+            if len(ids) >= min(top, self._living) or looked_into >= self.lists:
+                return _scored(scores, ids)
+            looked_into *= 2
 
-        A crash at any point leaves the files of before, or the new ones, or files that `read` refuses.
+    def write(
+        self, folder: Path, *, generation: Generation, fingerprint: str, highest: int | None = None
+    ) -> Manifest:
+        """Save what is held; `highest` is the highest number ever seen. Raises OSError.
+
+        Of a trained index the lists alone are saved: `absorb` first.
         """
-        content = faiss.serialize_index(self._index).tobytes()
-        # Random, so that a file that a manifest names is never written again.
-        name = f"vectors-{generation.number}-{secrets.token_hex(4)}.faiss"
-        manifest = Manifest(
-            format=1,
-            file=name,
-            sha256=hashlib.sha256(content).hexdigest(),
-            bytes=len(content),
-            generation=generation.number,
-            stamp=generation.stamp,
-            fingerprint=fingerprint,
-            dimension=self._dimension,
-            count=len(self),
-        )
-        _replace(folder / name, content)
-        _replace(folder / MANIFEST, manifest.model_dump_json(indent=2).encode())
-        for path in [*folder.glob("vectors-*.faiss"), *folder.glob("*.partial")]:
-            if path.name != name:
-                path.unlink(missing_ok=True)
-        return manifest
+        with self.still() as index:
+            return write_files(
+                folder,
+                index,
+                kind=self.kind,
+                state=generation,
+                fingerprint=fingerprint,
+                highest=int(self.ids.max(initial=0)) if highest is None else highest,
+            )
+
+    @contextmanager
+    def still(self) -> Iterator[Any]:
+        """What FAISS can write while additions, removals and searches go on: they leave it alone."""
+        if self._trained is None:
+            yield faiss.clone_index(self._fresh)
+            return
+        self._is_still = True
+        try:
+            yield self._trained
+        finally:
+            self._is_still = False
 
     @classmethod
     def read(
-        cls, folder: Path, *, generation: Generation, fingerprint: str, dimension: int
-    ) -> tuple[VectorIndex | None, str]:
-        """The saved index, or None and the reason why what is there cannot be used. Never raises."""
-        try:
-            manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-            content = (folder / manifest.file).read_bytes()
-        except FileNotFoundError as error:
-            return None, f"{Path(error.filename).name} is missing"
-        except OSError as error:
-            return None, f"{error.strerror}"
-        except ValidationError as error:
-            return None, f"{MANIFEST} cannot be understood: {error.errors()[0]['msg']}"
-        if len(content) != manifest.bytes or hashlib.sha256(content).hexdigest() != manifest.sha256:
-            return None, f"{manifest.file} is not what was written"
-        wanted = (generation.number, generation.stamp, fingerprint, dimension)
-        if (manifest.generation, manifest.stamp, manifest.fingerprint, manifest.dimension) != wanted:
-            return None, f"{manifest.file} belongs to another state of the collection"
-        index = cls(dimension)
-        try:
-            loaded = faiss.deserialize_index(np.frombuffer(content, dtype=np.uint8))
-        except RuntimeError as error:
-            return None, f"{manifest.file} cannot be loaded: {str(error).splitlines()[0]}"
-        if (
-            not isinstance(loaded, faiss.IndexIDMap2)
-            or loaded.metric_type != faiss.METRIC_INNER_PRODUCT
-            or (loaded.d, loaded.ntotal) != (dimension, manifest.count)
+        cls, folder: Path, *, fingerprint: str, dimension: int, is_past: Callable[[Generation], bool]
+    ) -> tuple[VectorIndex | None, Manifest | None, str]:
+        """The saved index and its manifest, or None and the reason why it cannot be used. Never raises.
+
+        `is_past` says whether the catalogue has been in a state: then what changed since is known.
+        """
+        manifest, reason = read_manifest(folder)
+        if manifest is None:
+            return None, None, reason
+        if (manifest.fingerprint, manifest.dimension) != (fingerprint, dimension) or not is_past(
+            manifest.state
         ):
-            return None, f"{manifest.file} holds another kind of index"
-        index._index = loaded
-        return index, ""
+            return None, None, f"{manifest.file} belongs to another state of the collection"
+        loaded, reason = read_index(folder, manifest)
+        if loaded is None:
+            return None, None, reason
+        if not _is_kind(loaded, manifest):
+            return None, None, f"{manifest.file} holds another kind of index"
+        if manifest.kind == "trained":
+            return cls(dimension, loaded), manifest, ""
+        index = cls(dimension)
+        index._fresh = loaded
+        return index, manifest, ""
+
+    def _mask(self, ids: Ids) -> None:
+        """Nothing is masked: `ids` are what the trained index holds."""
+        self._alive = np.zeros(int(ids.max(initial=-1)) + 1, dtype=bool)
+        self._alive[ids] = True
+        self._select()
+
+    def _select(self) -> None:
+        self._living = int(np.count_nonzero(self._alive))
+        self._selector: Any = None
+        if self.dead:
+            self._selector = _only(self._alive)
 
 
-class CurrentVectors:
-    """The vectors of a collection, kept at the state of the catalogue that a reader sees.
-
-    `lock` is held around `of` and the search in what it returns, and around `save`; a caller opens its
-    reader inside, so that the state only moves forward.
-    """
-
-    def __init__(self, folder: Path, fingerprint: str, dimension: int) -> None:
-        self.lock = threading.Lock()
-        self._folder = folder
-        self._fingerprint = fingerprint
-        self._dimension = dimension
-        self._index: VectorIndex | None = None
-        self._highest = 0  # the highest passage number that the index has seen
-        self._loaded: Generation | None = None
-        self._saved: Generation | None = None
-
-    def of(self, reader: Reader) -> VectorIndex:
-        """The vectors of the reader's state: from the file, or from the catalogue where that does not fit."""
-        generation = reader.generation()
-        index, self._index = self._index, None  # forgotten if anything below fails
-        if index is None:
-            index, reason = VectorIndex.read(
-                self._folder, generation=generation, fingerprint=self._fingerprint, dimension=self._dimension
-            )
-            self._highest, self._loaded = 0, None
-            if index is None:
-                _log.info("Vectors are gathered from the catalogue: %s", reason)
-                index = VectorIndex(self._dimension)
-            else:
-                self._highest = int(index.ids.max(initial=0))
-                self._loaded = self._saved = generation
-        if self._loaded != generation:
-            index = self._caught_up(reader, index)
-        self._index, self._loaded = index, generation
-        return index
-
-    def save(self, reader: Reader) -> None:
-        """Write the files for the reader's state, unless they are there. Call with the writer's lock held."""
-        index = self.of(reader)
-        if self._loaded is not None and self._saved != self._loaded:
-            index.write(self._folder, generation=self._loaded, fingerprint=self._fingerprint)
-            self._saved = self._loaded
-
-    def _caught_up(self, reader: Reader, index: VectorIndex) -> VectorIndex:
-        """Numbers only rise and a passage's vector never changes: the difference is all there is to read."""
-        if reader.count_up_to(self._highest) != len(index):
-            index.remove(np.setdiff1d(index.ids, reader.passage_ids()))
-            if reader.count_up_to(self._highest) != len(index):
-                # Someone put an older catalogue in its place.
-                index, self._highest = VectorIndex(self._dimension), 0
-        ids, rows = reader.vectors_after(self._highest)
-        if any(len(row) != 4 * self._dimension for row in rows):
-            raise CollectionDamaged(
-                f"{self._folder} holds a vector that has not {self._dimension} dimensions: "
-                "run `footnote check`, then index the documents again into a new folder."
-            )
-        index.add(ids, np.frombuffer(b"".join(rows), dtype="<f4").reshape(len(ids), self._dimension))
-        self._highest = max(self._highest, int(ids.max(initial=0)))
-        return index
+def _exact(dimension: int) -> faiss.IndexIDMap2:
+    return faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+def _only(alive: npt.NDArray[np.bool_]) -> Any:
+    """Selects the numbers that are true; it keeps the bits that FAISS looks at."""
+    selector: Any = faiss.IDSelectorBitmap  # its stub knows the C++ constructor only
+    return selector(np.packbits(alive, bitorder="little"))
+
+
+def _scored(scores: npt.NDArray[np.float32], ids: Ids) -> _Scored:
+    return list(zip((-np.round(scores, 6)).tolist(), ids.tolist(), strict=True))
+
+
+def _numbers(trained: Any) -> Ids:
+    """All numbers in the lists."""
+    lists = trained.invlists
+    sizes = [lists.list_size(number) for number in range(trained.nlist)]
+    parts = [
+        faiss.rev_swig_ptr(lists.get_ids(number), size).copy() for number, size in enumerate(sizes) if size
+    ]
+    found: Ids = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+    return found
+
+
+def _is_kind(index: Any, manifest: Manifest) -> bool:
+    """Whether what FAISS made of a file is what the manifest says, so that it can be searched safely."""
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT or (index.d, index.ntotal) != (
+        manifest.dimension,
+        manifest.count,
+    ):
+        return False
+    if manifest.kind == "exact":
+        if not isinstance(index, faiss.IndexIDMap2):
+            return False
+        held = faiss.vector_to_array(index.id_map)
+        return isinstance(faiss.downcast_index(index.index), faiss.IndexFlat) and _within(held, manifest)
+    if not isinstance(index, faiss.IndexIVFScalarQuantizer):
+        return False
+    lists: Any = index.invlists
+    return (
+        lists is not None
+        and index.sq.qtype == faiss.ScalarQuantizer.QT_8bit
+        and index.quantizer.ntotal == index.nlist
+        and lists.nlist == index.nlist
+        and lists.code_size == index.code_size == index.d
+        and _within(_numbers(index), manifest)
+    )
+
+
+def _within(ids: Ids, manifest: Manifest) -> bool:
+    return len(ids) == manifest.count and (
+        not len(ids) or (int(ids.min()) > 0 and int(ids.max()) <= manifest.highest)
+    )

@@ -18,6 +18,7 @@ from index.errors import (
     SchemaTooNew,
     UnknownDocument,
 )
+from index.history import Generation
 from index.records import Source, Writer
 from index.types import Block, Document, Page, Passage, Sentence
 
@@ -201,10 +202,12 @@ def test_putting_a_stored_document_again_replaces_its_passages(catalog: Catalog)
         assert [p.start for p in reader.passages(doc.id)] == [0, 12]
         assert reader.passage_ids().tolist() == [2, 3]
         assert list(reader.lexical("alpha gamma", 5)) == [2, 3]
-        ids, rows = reader.vectors_after(2)
+        ids, rows = reader.vectors_after(2, 9)
         assert ids.tolist() == [3]
         assert np.frombuffer(rows[0], "<f4").tolist() == [0, 1, 0, 0]
-        assert reader.count_up_to(2) == 1
+        assert reader.vectors_of(np.array([1, 3])) == rows
+        assert reader.count_after(2) == 1
+        assert reader.dropped_since(Generation(0, "")).tolist() == [1]
 
 
 TEXTS = [

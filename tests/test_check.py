@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,7 @@ UNREPAIRABLE = {
     "orphan": ("UPDATE passages SET document = 77 WHERE id = 1", "points at nothing"),
     "settings": ("DELETE FROM meta WHERE key = 'dimension'", "does not say"),
     "generation": ("DELETE FROM meta WHERE key = 'stamp'", "generation"),
+    "another generation": ("UPDATE meta SET value = '99' WHERE key = 'generation'", "state"),
 }
 
 
@@ -105,12 +107,16 @@ def flip(path: Path, at: int) -> None:
     path.write_bytes(content)
 
 
+def rewrite(path: Path, key: str, value: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+
+
 DERIVED: dict[str, Callable[[Path], object]] = {
     "manifest": lambda folder: (folder / MANIFEST).unlink(),
     "torn manifest": lambda folder: (folder / MANIFEST).write_bytes(b"{"),
     "vector file": lambda folder: next(folder.glob("*.faiss")).unlink(),
     "flipped byte": lambda folder: flip(next(folder.glob("*.faiss")), -20),
-    "stale": lambda folder: change(folder, "UPDATE meta SET value = '99' WHERE key = 'generation'"),
+    "another past": lambda folder: rewrite(folder / MANIFEST, "stamp", "0123456789abcdef"),
     "words row": lambda folder: change(folder, "DELETE FROM passage_words WHERE rowid = 2"),
     "words text": lambda folder: change(folder, "UPDATE passage_words SET body = 'other' WHERE rowid = 2"),
     "words extra": lambda folder: change(folder, "INSERT INTO passage_words(rowid, body) VALUES (50, 'x')"),

@@ -407,7 +407,6 @@ def test_one_writer_at_a_time_and_readers_go_on(
             lambda: put(other, "x", "New text."),
             lambda: other.remove("file:///cats.txt"),
             lambda: other.remove_document("0" * 16),
-            other.snapshot,
         ):
             with pytest.raises(CollectionLocked):
                 change()

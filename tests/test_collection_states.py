@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -51,10 +52,10 @@ def gathered(collection: LocalCollection, monkeypatch: pytest.MonkeyPatch) -> li
     reasons: list[str] = []
     real = VectorIndex.read
 
-    def reading(folder: Path, **wanted: object) -> tuple[VectorIndex | None, str]:
+    def reading(folder: Path, **wanted: object) -> object:
         result = real(folder, **wanted)  # type: ignore[arg-type]
         if result[0] is None:
-            reasons.append(result[1])
+            reasons.append(result[2])
         return result
 
     with monkeypatch.context() as patched:
@@ -112,18 +113,32 @@ def test_damaged_vector_files_never_change_an_answer(
         assert healed.search("cats purr at night", 3) == expected
 
 
-def test_stale_vector_files_are_not_used(
+def test_what_has_changed_since_the_files_were_written_is_read_from_the_catalogue(
     folder: Path, animals: LocalCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     animals.snapshot()
     animals.remove("file:///dogs.txt")
     put(animals, "new", "Zebras have stripes.")
+    put(animals, "short-lived", "Lions roar loudly.")
+    animals.remove("short-lived")
     animals.close()
     with reopened(folder) as again:
-        assert len(gathered(again, monkeypatch)) == 1
-        assert sorted(found(again, "dogs zebras")) == sorted(
+        assert gathered(again, monkeypatch) == []
+        assert sorted(found(again, "dogs zebras lions")) == sorted(
             ["Zebras have stripes.", ANIMALS["file:///cats.txt"], ANIMALS["file:///whales.txt"]]
         )
+
+
+def test_files_of_a_state_that_the_catalogue_never_was_in_are_not_used(
+    folder: Path, animals: LocalCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    animals.snapshot()
+    animals.close()
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "stamp": "0123456789abcdef"}))
+    with reopened(folder) as again:
+        assert len(gathered(again, monkeypatch)) == 1
+        assert len(again.search("cats", 9)) == 3
 
 
 def test_a_catalogue_restored_from_a_copy_is_not_served_with_later_vectors(
@@ -143,14 +158,15 @@ def test_a_catalogue_restored_from_a_copy_is_not_served_with_later_vectors(
         assert len(restored.search("zebra", 9)) == 4
 
 
-def test_an_older_catalogue_put_in_place_of_an_open_one_is_noticed(
-    folder: Path, animals: LocalCollection
+def test_a_catalogue_with_another_past_put_in_place_of_an_open_one_is_noticed(
+    animals: LocalCollection,
 ) -> None:
-    """By the number of passages, where the numbers themselves do not tell."""
     assert len(animals.search("cats", 9)) == 3
     with animals._vectors.lock, animals._catalog.reading() as reader:
         vectors = animals._vectors.of(reader)
         vectors.remove(np.array([2]))  # as if it had never been seen
+    with animals._catalog.connection() as connection:
+        connection.execute("UPDATE generations SET stamp = 'another'")
     animals.remove("file:///cats.txt")
     assert sorted(found(animals, "dogs whales")) == [
         ANIMALS["file:///dogs.txt"],

@@ -29,13 +29,10 @@ def filled() -> VectorIndex:
 
 
 def read(folder: Path, **other: object) -> tuple[VectorIndex | None, str]:
-    wanted: dict[str, object] = {
-        "generation": STATE,
-        "fingerprint": "hash-4",
-        "dimension": DIMENSION,
-        **other,
-    }
-    return VectorIndex.read(folder, **wanted)  # type: ignore[arg-type]
+    wanted = {"generation": STATE, "fingerprint": "hash-4", "dimension": DIMENSION, **other}
+    past = wanted.pop("generation")
+    found = VectorIndex.read(folder, **wanted, is_past=lambda state: state == past)  # type: ignore[arg-type]
+    return found[0], found[2]
 
 
 def test_search_gives_the_nearest_first() -> None:
@@ -78,7 +75,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     index.add(np.array([13]), unit([0, 0, 1, 0]))
     assert index.search(unit([0, 0, 1, 0])[0], 1) == [13]
     assert json.loads((tmp_path / MANIFEST).read_text()) == {
-        "format": 1,
+        "format": 2,
+        "kind": "exact",
         "file": manifest.file,
         "sha256": manifest.sha256,
         "bytes": (tmp_path / manifest.file).stat().st_size,
@@ -87,6 +85,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         "fingerprint": "hash-4",
         "dimension": 4,
         "count": 3,
+        "highest": 9,
     }
 
 
@@ -148,9 +147,13 @@ def edit_manifest(**changes: object) -> Callable[[Path, Path], None]:
         (lambda manifest, vectors: manifest.write_bytes(b"[]"), "cannot be understood"),
         (edit_manifest(extra=1), "cannot be understood"),
         (edit_manifest(count="3"), "cannot be understood"),
-        (edit_manifest(format=2), "cannot be understood"),
+        (edit_manifest(format=1), "cannot be understood"),
+        (edit_manifest(format=3), "cannot be understood"),
+        (edit_manifest(kind="other"), "cannot be understood"),
         (edit_manifest(file="../vectors-1.faiss"), "cannot be understood"),
         (edit_manifest(count=4), "another kind"),
+        (edit_manifest(kind="trained"), "another kind"),
+        (edit_manifest(highest=8), "another kind"),
     ],
 )
 def test_damage_is_a_reason_and_never_an_exception(
@@ -169,7 +172,7 @@ def test_faiss_reads_no_byte_before_the_digest_is_right(
     manifest = filled().write(tmp_path, generation=STATE, fingerprint="hash-4")
     path = tmp_path / manifest.file
     path.write_bytes(path.read_bytes()[:-1] + b"\x77")
-    monkeypatch.setattr(faiss, "deserialize_index", lambda content: pytest.fail("FAISS was given the bytes"))
+    monkeypatch.setattr(faiss, "read_index", lambda reader: pytest.fail("FAISS was given the bytes"))
     assert read(tmp_path)[0] is None
 
 
