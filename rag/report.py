@@ -13,13 +13,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import groupby
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from rag.confidence import Interval, bootstrap_mean
-from rag.measures import LABELS
+from rag.measures import LABELS, MEASURES
 from rag.report_marks import Excerpt, Mark, excerpts, shown
 from rag.report_plots import (
     SIGNS,
@@ -31,6 +32,7 @@ from rag.report_plots import (
     number,
     percent,
     risk_coverage_plot,
+    unmoved,
 )
 from rag.results import Difference, Metric, Passed, Run
 
@@ -179,21 +181,20 @@ def render_report(run: Run, texts: Texts) -> str:
     )
     environment.filters.update(number=number, percent=percent)
     counts = Counter(case.outcome for case in cases)
-    judged = [case.outcome.right for case in cases if case.outcome.right is not None]
     return environment.from_string(_resource("report.html")).render(
         style=Markup(style),
         script=Markup(script),
         policy=Markup(_policy(style, script)),
         configuration=list(_flat(run.configuration)),
-        rows=_rows(run),
+        groups=_groups(run),
         compared=bool(run.differences),
         signs=SIGNS,
         counts=[(one, counts[one]) for one in OUTCOMES if counts[one]],
         noun=_noun(run.questions),
-        judged=len(judged),
-        right=sum(judged),
+        heading=heading(run.questions),
         plots=_plots(run, cases),
         moved=difference_plots(run.differences, run.metrics),
+        unmoved=unmoved(run.differences),
         cases=cases,
         marked=any(case.sources for case in cases),
         kinds=sorted(Counter(passed.kind for passed in run.questions).items()),
@@ -234,9 +235,16 @@ def _flat(configuration: Mapping[str, Any], above: str = "") -> Iterator[tuple[s
             yield f"{above}{name}", text
 
 
-def _rows(run: Run) -> list[Row]:
+def _groups(run: Run) -> list[tuple[str, list[Row]]]:
+    """The summary's rows under what they are about; "" for a metric that this version does not know."""
     differences = {one.name: one for one in run.differences}
-    return [Row(metric, differences.get(metric.name)) for metric in run.metrics]
+    rows = [Row(metric, differences.get(metric.name)) for metric in run.metrics]
+    return [(group, list(members)) for group, members in groupby(rows, key=_group)]
+
+
+def _group(row: Row) -> str:
+    measure = MEASURES.get(row.metric.name)
+    return measure.group if measure else ""
 
 
 def _plots(run: Run, cases: Sequence[Case]) -> list[Plot]:

@@ -20,6 +20,8 @@ from rag.results import Difference, Metric
 WIDTH = 360
 LEFT, RIGHT = 44, 342
 """Where the horizontal axis of a plot with a vertical one begins and ends."""
+EDGE = 24
+"""Where it begins without one: half of the first label stands to the left of it."""
 ROW = 36
 ROWS_A_PLOT = 12
 SIGNS = {"better": "▲", "worse": "▼", "no difference seen": "○"}
@@ -200,7 +202,7 @@ def latency_plot(times: Mapping[str, Sequence[float]]) -> Plot | None:
     low = math.floor(math.log10(max(min(values[0] for values in rows.values()), 1)) * 2) / 2
     high = math.ceil(math.log10(max(values[-1] for values in rows.values()) + 1) * 2) / 2
     high = max(high, low + 1)
-    x = Scale(low, high, 16, RIGHT)
+    x = Scale(low, high, EDGE, RIGHT)
     bins = round((high - low) * 12)
     parts, base, title = [], 0.0, ""
     for name, values in rows.items():
@@ -217,10 +219,10 @@ def latency_plot(times: Mapping[str, Sequence[float]]) -> Plot | None:
                 tall = max(40 * count / max(counts), 1)
                 parts.append(
                     Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" class="bar"/>').format(
-                        left, base - tall, (RIGHT - 16) / bins - 1, tall
+                        left, base - tall, (RIGHT - EDGE) / bins - 1, tall
                     )
                 )
-        parts.append(_line(16, base, RIGHT, base, "axis"))
+        parts.append(_line(EDGE, base, RIGHT, base, "axis"))
         for value, classes in ((p50, "cut"), (p95, "cut dashed")):
             at = x(math.log10(max(value, 1)))
             parts.append(_line(at, base - 52, at, base, classes))
@@ -259,11 +261,12 @@ def kind_plot(scores: Mapping[str, Interval], name: str) -> Plot | None:
 
 
 def difference_plots(differences: Sequence[Difference], metrics: Iterable[Metric]) -> list[Plot]:
-    """Forest plots of the defined differences from the baseline, a few metrics each, units apart."""
+    """Forest plots of what moved from the baseline, a few metrics each, units apart."""
     known = {metric.name: metric for metric in metrics}
     units: dict[str, list[Difference]] = {}
+    still = unmoved(differences)
     for one in differences:
-        if one.difference is not None:
+        if one.difference is not None and one.name not in still:
             metric = known.get(one.name)
             units.setdefault(metric.unit if metric else "", []).append(one)
     plots = []
@@ -277,6 +280,15 @@ def difference_plots(differences: Sequence[Difference], metrics: Iterable[Metric
             chosen = members[at : at + ROWS_A_PLOT]
             plots.append(_difference_plot(chosen, known, marks, unit))
     return plots
+
+
+def unmoved(differences: Iterable[Difference]) -> list[str]:
+    """The metrics that no question moved: a plot of them would be a column of zeros."""
+    return [
+        one.name
+        for one in differences
+        if one.difference == 0 and (one.interval is None or one.interval.low == one.interval.high == 0)
+    ]
 
 
 def _difference_plot(

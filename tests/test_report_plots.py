@@ -15,6 +15,7 @@ from rag.report_plots import (
     number,
     risk_coverage_plot,
     ticks,
+    unmoved,
 )
 from rag.results import Difference, Metric
 
@@ -64,8 +65,9 @@ def test_differences_are_drawn_by_unit_and_a_dozen_at_a_time() -> None:
     shares = [Difference(f"m{n}", 0.5, 0.6, 0.1, Interval(0.1, 0.05, 0.15, 9), "better") for n in range(14)]
     slow = Difference("total_p50", 100.0, 300.0, 200.0, None, "worse")
     still = Difference("same", 0.5, 0.5, 0.0, Interval(0.0, 0.0, 0.0, 9), "no difference seen")
+    even = Difference("even", 0.5, 0.5, 0.0, Interval(0.0, -0.1, 0.1, 9), "no difference seen")
     metrics = [Metric("total_p50", 300.0, None, 9, False, "ms")]
-    plots = difference_plots([*shares, slow, still], metrics)
+    plots = difference_plots([*shares, slow, still, even], metrics)
     assert [plot.title for plot in plots] == [
         "▲ 12 better, ▼ 0 worse, ○ 0 no difference seen",
         "▲ 2 better, ▼ 0 worse, ○ 1 no difference seen",
@@ -74,13 +76,15 @@ def test_differences_are_drawn_by_unit_and_a_dozen_at_a_time() -> None:
     assert "total_p50 (less is better)" in plots[2].svg
     assert "+200 ms ▼" in plots[2].svg
     assert "0.000 ○" in plots[1].svg
+    assert unmoved([*shares, slow, still, even]) == ["same"]
+    assert not any("same" in plot.svg for plot in plots)
     assert plots[0].svg.count("<polygon") == 12
 
 
-def test_a_single_difference_of_nothing_has_an_axis() -> None:
-    plots = difference_plots([Difference("x", 0.5, 0.5, 0.0, None, "no difference seen")], [])
-    assert len(plots) == 1
-    assert "nan" not in plots[0].svg.lower()
+def test_where_nothing_moved_there_is_nothing_to_draw() -> None:
+    still = [Difference("x", 0.5, 0.5, 0.0, None, "no difference seen")]
+    assert difference_plots(still, []) == []
+    assert unmoved(still) == ["x"]
 
 
 @pytest.mark.parametrize(
