@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import os
+import re
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from rag.config import Settings
+
+
+def _origin(given: str) -> str:
+    """As browsers send it."""
+    origin = given.rstrip("/").lower()
+    if not re.fullmatch(r"https?://[^\s/?#@*]+", origin):
+        raise ValueError(f"{given} is no origin: write it as https://notes.example")
+    return origin
+
+
+def _host_name(given: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*", given) or given.count(":") == 1:
+        raise ValueError(f"{given} is no name of a machine: write it without scheme, port and path")
+    return given.lower()
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+HostName = Annotated[str, AfterValidator(_host_name)]
 
 
 class ServerSettings(BaseModel):
@@ -20,10 +42,10 @@ class ServerSettings(BaseModel):
     )
     port: int = Field(8000, ge=0, le=65535, description="port to listen at; 0 takes a free one")
     api_key_file: str = Field("", description="file with the key that clients send; or FOOTNOTE_API_KEY")
-    hosts: tuple[str, ...] = Field(
+    hosts: tuple[HostName, ...] = Field(
         (), description="names under which clients reach it, beside loopback and addresses"
     )
-    origins: tuple[str, ...] = Field((), description="sites whose pages may use it from a browser (CORS)")
+    origins: tuple[Origin, ...] = Field((), description="sites whose pages may use it from a browser (CORS)")
     public_url: str = Field(
         "", pattern=r"^(https?://[^\s?#]+)?$", description="its address as people see it, for links"
     )
@@ -53,8 +75,15 @@ class ServeSettings(Settings):
 
     @property
     def uploads_folder(self) -> Path:
-        """Where the bytes of uploaded files are kept."""
-        return self.home / "uploads" / self.collection_folder.name
+        """Where the bytes of uploaded files are kept: for each collection its own.
+
+        Two folders elsewhere may have one name, so theirs has a digest of the whole path behind it.
+        """
+        folder = self.collection_folder
+        if folder.parent == self.home / "collections":
+            return self.home / "uploads" / folder.name
+        digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+        return self.home / "uploads" / f"{folder.name}@{digest}"
 
     @property
     def evaluations_folder(self) -> Path:

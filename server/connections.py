@@ -12,8 +12,8 @@ from rag.jsonform import dumps
 from server.envelope import envelope
 from server.errors import InvalidRequest
 
-FIRST_REQUEST_S = 30.0
-"""How long a connection may take to send the head of its first request."""
+REQUEST_S = 30.0
+"""How long a connection may take to send the head of a request, from its first byte or its opening."""
 
 
 def protocol(slow_reader_s: float) -> type[H11Protocol]:
@@ -25,7 +25,7 @@ def protocol(slow_reader_s: float) -> type[H11Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self._silent = self.loop.call_later(FIRST_REQUEST_S, self._end_if_silent)
+            self._expect()
             opened = transport.get_extra_info("socket")
             if opened is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
                 # What is left in the buffers of a response that has ended is not kept for ever either.
@@ -35,10 +35,17 @@ def protocol(slow_reader_s: float) -> type[H11Protocol]:
                     )
 
         def connection_lost(self, exc: Exception | None) -> None:
-            for timer in (self._writing, self._silent):
-                if timer is not None:
-                    timer.cancel()
+            self._forget()
+            if self._writing is not None:
+                self._writing.cancel()
             super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self._is_asking():
+                self._forget()
+            elif self._silent is None:
+                self._expect()  # the head of the next request has begun
 
         def pause_writing(self) -> None:
             """The buffers are full: the client has to take something now."""
@@ -61,8 +68,16 @@ def protocol(slow_reader_s: float) -> type[H11Protocol]:
                 self.transport.write(f"{head}\r\nConnection: close\r\n\r\n{body}".encode())
             self.transport.close()
 
-        def _end_if_silent(self) -> None:
-            if self.cycle is None:  # as it is at first, whatever its type says
-                self.transport.abort()  # type: ignore[unreachable]
+        def _is_asking(self) -> bool:
+            """Whether a request has come and has not been answered; the cycle is None at first."""
+            return self.cycle is not None and not self.cycle.response_complete
+
+        def _expect(self) -> None:
+            self._silent = self.loop.call_later(REQUEST_S, self.transport.abort)
+
+        def _forget(self) -> None:
+            if self._silent is not None:
+                self._silent.cancel()
+                self._silent = None
 
     return Connection

@@ -106,6 +106,10 @@ def documents_router(state: ServerState) -> APIRouter:
         openapi_extra={"requestBody": UPLOAD_BODY},
     )
     async def add_documents(request: Request) -> Response:
+        with shelf.receiving():
+            return await added(request)
+
+    async def added(request: Request) -> Response:
         folder = await state.run(shelf.folder.make_incoming)
         try:
             if request.headers.get("content-type", "").lower().startswith("multipart/"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import logging.handlers
@@ -14,6 +15,10 @@ from typing import TextIO
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 _NAMES = ("footnote.server", "uvicorn.error")
+
+
+MOST_WAITING = 10_000
+"""Lines that wait to be written; what comes then is lost."""
 
 
 class JsonLines(logging.Formatter):
@@ -31,21 +36,32 @@ class JsonLines(logging.Formatter):
         return json.dumps(fields, default=str)
 
 
-class _Untouched(logging.handlers.QueueHandler):
-    """Leaves the record as it is: it stays in this process."""
+class _Bounded(logging.handlers.QueueHandler):
+    """Drops a record when nobody takes the lines away, and leaves it as it is: it stays in this process."""
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(queue.Full):
+            self.queue.put_nowait(record)
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         return record
 
 
+class _Writer(logging.handlers.QueueListener):
+    """Can be stopped when no more lines may wait too."""
+
+    def enqueue_sentinel(self) -> None:
+        self.queue.put(None)  # type: ignore[attr-defined]
+
+
 @contextmanager
 def logging_to(stream: TextIO) -> Iterator[None]:
     """While it lasts, the server's log and that of the HTTP library go to `stream`."""
-    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    lines: queue.Queue[logging.LogRecord] = queue.Queue(MOST_WAITING)
     writer = logging.StreamHandler(stream)
     writer.setFormatter(JsonLines())
-    handler = _Untouched(lines)
-    listener = logging.handlers.QueueListener(lines, writer)
+    handler = _Bounded(lines)
+    listener = _Writer(lines, writer)
     loggers = [logging.getLogger(name) for name in _NAMES]
     before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
@@ -13,6 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.config import is_loopback
 from server.errors import ForeignHost, ForeignOrigin, Unauthorised
 from server.keys import ApiKey
+
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
+"""No user, no path: links are made of it."""
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -51,6 +55,8 @@ class HostCheck:
         await self._app(scope, receive, send)
 
     def _is_ours(self, sent: str) -> bool:
+        if not _HOST.fullmatch(sent):
+            return False
         try:
             name = urlsplit(f"//{sent}").hostname or ""
         except ValueError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -34,6 +34,8 @@ Run = Callable[[Callable[[str], None], str], Awaitable[None]]
 MOST_WAITING = 16
 """Files that are read or embedded, or wait for it; one request has one of them at a time."""
 
+MOST_BRINGING = 32
+"""Requests that bring files at once: each may fill the disk with `server.upload_bytes`."""
 
 SETTLED_S = 2.0
 """After so long without a change the vectors are saved: the next process then need not gather them."""
@@ -101,9 +103,21 @@ class Shelf:
         self._max_file_bytes = max_file_bytes
         self._reading = _Line("reading", MOST_WAITING)
         self._embedding = _Line("embedding", MOST_WAITING)
+        self._bringing = 0
         self._saving: asyncio.TimerHandle | None = None
         self._is_saved = True
         self._closing = threading.Event()
+
+    @contextlib.contextmanager
+    def receiving(self) -> Iterator[None]:
+        """While a request brings files. Raises CollectionBusy at once where too many do."""
+        if self._bringing >= MOST_BRINGING:
+            raise CollectionBusy("many documents are being sent already: send these again later")
+        self._bringing += 1
+        try:
+            yield
+        finally:
+            self._bringing -= 1
 
     async def add(self, file: Received, *, title: str = "") -> Shelved:
         """Read, embed and keep one file. Raises DocumentError, CollectionError and CollectionBusy."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from rag.gate import Gate, load_gate
 from rag.session import Session
 from server.admission import Admission
 from server.config import ServerSettings, ServeSettings
+from server.envelope import UNEXPECTED
 from server.errors import NotReady
 from server.keys import ApiKey
 from server.metrics import Metrics
@@ -24,6 +26,8 @@ from server.threads import in_thread
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
+
+LOG = logging.getLogger("footnote.server")
 
 BLOCKING_THREADS = 8
 SEARCHING_THREADS = 2
@@ -84,6 +88,9 @@ class ServerState:
             await self.model.run(self._load)
         except FootnoteError as error:
             self.not_ready = error
+        except Exception as error:
+            LOG.error("unexpected", exc_info=error)
+            self.not_ready = UNEXPECTED
         else:
             self.not_ready = None
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +23,11 @@ from unittest import mock
 import httpx2
 import pytest
 from cli_home import NOTES, REPOSITORY, environment
+from pydantic import ValidationError
 
 from rag.cli import help_text, run
 from server.__main__ import program
+from server.config import ServerSettings, ServeSettings
 
 QUESTION = "When was the bridge at Brenz opened?"
 KEY = "sk-0123456789abcdef"
@@ -238,6 +241,33 @@ def test_settings_of_the_server_are_for_the_server_alone(home: Path, tmp_path: P
     file.write_text("[server]\nhots = 'x'\n")
     done = footnote(home, "serve", FOOTNOTE_CONFIG=str(file))
     assert (done.returncode, "server.hots" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["origins = ['*']", "origins = ['https://a.example/b']", "origins = ['null']", "hosts = ['https://a.lan']",
+     "hosts = ['a.lan:8000']", "hosts = ['*']", "public_url = 'a.example'"],
+)  # fmt: skip
+def test_names_and_origins_that_would_never_fit_are_refused(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(ValidationError):
+        ServerSettings.model_validate(tomllib.loads(wrong))
+
+
+def test_names_and_origins_are_compared_as_clients_send_them() -> None:
+    settings = ServerSettings(origins=("https://A.example/",), hosts=("Notes.lan", "fd00::1", "10.0.0.7"))
+    assert settings.origins == ("https://a.example",)
+    assert settings.hosts == ("notes.lan", "fd00::1", "10.0.0.7")
+
+
+def test_every_collection_has_an_uploads_folder_of_its_own(tmp_path: Path) -> None:
+    def folder(collection: str) -> Path:
+        return ServeSettings(home=tmp_path, collection=collection).uploads_folder
+
+    assert folder("notes") == tmp_path / "uploads" / "notes"
+    assert folder(str(tmp_path / "collections" / "notes")) == folder("notes")
+    others = {folder(str(tmp_path / place / "notes")) for place in ("here", "there", "collections/deeper")}
+    assert len(others | {folder("notes")}) == 4
+    assert {other.parent for other in others} == {tmp_path / "uploads"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

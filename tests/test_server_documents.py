@@ -365,6 +365,16 @@ def test_when_many_add_at_once_the_last_is_sent_away_and_the_rest_goes_on(
         assert client.get("/api/documents").json()["total"] == MOST_WAITING
 
 
+def test_only_so_many_may_bring_files_at_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("server.shelf.MOST_BRINGING", 0)
+        refused = upload(client, ("a.txt", b"A note."))
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "collection_busy"
+        assert int(refused.headers["Retry-After"]) > 0
+    assert upload(client, ("a.txt", b"A note.")).status_code == 200
+
+
 def wait_for(holds: Any) -> bool:
     over = threading.Event()
     return any(holds() or over.wait(0.02) for _ in range(1_000))

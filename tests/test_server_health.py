@@ -186,6 +186,43 @@ def test_the_unexpected_in_a_stream_is_its_last_event(
     assert line["request_id"] == response.headers["x-request-id"]
 
 
+def test_a_log_that_nobody_takes_away_holds_nobody_up_and_does_not_grow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class FullPipe(io.StringIO):
+        taken = threading.Event()
+
+        def write(self, text: str) -> int:
+            assert self.taken.wait(30)
+            return super().write(text)
+
+    monkeypatch.setattr("server.logs.MOST_WAITING", 3)
+    pipe = FullPipe()
+    with logging_to(pipe):
+        for number in range(100):
+            logging.getLogger("footnote.server").info("line", extra={"number": number})
+        pipe.taken.set()
+    lines = [json.loads(line)["number"] for line in pipe.getvalue().splitlines()]
+    assert len(lines) <= 4  # one was being written
+    assert lines == sorted(lines)
+
+
+def test_the_unexpected_while_it_loads_is_not_waited_for(tmp_path: Path) -> None:
+    class Broken(ExtractiveGenerator):
+        def count_tokens(self, text: str) -> int:
+            raise RuntimeError("the secret reason")
+
+    with (
+        small_state(small_settings(tmp_path), Broken()) as state,
+        TestClient(create_app(state), base_url=BASE) as client,
+    ):
+        wait_for(lambda: "being loaded" not in client.get("/ready").text, "it to be loaded")
+        response = client.get("/ready")
+        assert response.status_code == 503
+        assert "something went wrong" in response.json()["error"]["message"]
+        assert "secret" not in response.text
+
+
 class Reading(ExtractiveGenerator):
     """Reads for as long as it may."""
 

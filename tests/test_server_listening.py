@@ -270,13 +270,26 @@ def test_who_reads_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_connection_that_never_asks_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.connections.FIRST_REQUEST_S", 0.1)
+    monkeypatch.setattr("server.connections.REQUEST_S", 0.1)
     with serving(tmp_path) as served:
         address = served.client.base_url
         with socket.create_connection((address.host, address.port or 80), timeout=30) as connection:
             connection.sendall(b"GET /health HT")
             with contextlib.suppress(ConnectionResetError):
                 assert connection.recv(100) == b""
+        # Nor may a second request be begun and never ended.
+        with socket.create_connection((address.host, address.port or 80), timeout=30) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            received = b""
+            while not received.endswith(b"}"):
+                received += connection.recv(4096)
+            connection.sendall(b"GET /health HT")
+            began = time.monotonic()
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(100) == b""
+            assert time.monotonic() - began < 10  # and not when a connection that is idle is closed
+        served.generator.go_on.set()
+        assert served.ask()["answer"] == ANSWER  # whoever waits for an answer waits as long as it takes
 
 
 def test_being_stopped_it_tells_those_who_wait_and_lets_the_first_end(tmp_path: Path) -> None:

@@ -58,8 +58,9 @@ def test_loopback_names_are_ours(client: TestClient, host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "localhost.evil.example", "", "[::1", "a b"],
-)
+    ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "localhost.evil.example", "", "[::1", "a b",
+     "evil.example@127.0.0.1", "127.0.0.1/evil"],
+)  # fmt: skip
 def test_other_names_are_foreign(client: TestClient, host: str) -> None:
     assert code(client.get("/health", headers={"host": host}), 400) == "foreign_host"
     assert still_answers(client)
