@@ -16,6 +16,7 @@
     │   ├── CollectionLocked      409           another process is writing
     │   ├── CollectionDamaged     500           and not derivable from what is left
     │   ├── EmbedderMismatch      409           built with another embedder or dimension
+    │   ├── ArchiveRefused        422           damaged, hostile, or no exported collection
     │   └── SchemaTooNew          500           written by a newer Footnote
     └── ModelError                500  exit 4
         ├── UnknownModel          404           no such name in the catalogue, no such file
@@ -112,6 +113,11 @@ class CollectionDamaged(CollectionError):
 class EmbedderMismatch(CollectionError):
     status = 409
     code = "embedder_mismatch"
+
+
+class ArchiveRefused(CollectionError):
+    status = 422
+    code = "archive_refused"
 
 
 class SchemaTooNew(CollectionError):

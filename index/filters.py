@@ -45,7 +45,7 @@ class Filter:
 
     def __bool__(self) -> bool:
         """Whether it keeps anything out."""
-        return self != Filter()
+        return self != EVERYTHING
 
     def __post_init__(self) -> None:
         for name in ("since", "until"):
@@ -54,6 +54,9 @@ class Filter:
                 error = UsageError(f"{name} is {written!r}: write a date as 2024-03-05, 2024-03 or 2024")
                 error.param = name
                 raise error
+
+
+EVERYTHING = Filter()
 
 
 def documents_within(connection: sqlite3.Connection, chosen: Filter) -> list[int]:

@@ -88,13 +88,18 @@ def walk(paths: Sequence[Path], ignore: Sequence[str] = ()) -> Walk:
     )
 
 
+def is_passed_over(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or Word's mark that it has a document open."""
+    return name.startswith((".", "~$"))
+
+
 def _walk_folder(top: str, given: GitIgnoreSpec, found: _Found) -> None:
     pending: list[tuple[str, _Rules | None]] = [(top, None)]
     while pending:
         folder, above = pending.pop()
         try:
             with os.scandir(folder) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(".")]
+                visible = [entry for entry in entries if not is_passed_over(entry.name)]
         except OSError:
             found.unopened.add(folder)
             continue

@@ -19,6 +19,7 @@ import click
 
 from index.errors import UsageError
 from rag.carry_out import HELP_WIDTH, carry_out, context_settings
+from rag.collection_cli import collection_group
 from rag.eval_options import OPTIONS as EVAL_OPTIONS
 
 if TYPE_CHECKING:
@@ -74,6 +75,15 @@ _QUOTE = click.option(
 _TOP = click.option(
     "-n", "--top", type=click.IntRange(1, 50), metavar="N", help="Number of sources to look at."
 )
+FILTER = click.option(
+    "-f",
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Look only at documents with this id, path, title, tag, since or until, or what they say of "
+    "themselves: author=…; may be given again.",
+)
 _MODEL = click.option(
     "-m", "--model", metavar="NAME|FILE", help="Chat model: see models list, hf:OWNER/REPO/FILE, a GGUF file."
 )
@@ -117,20 +127,24 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-w", "--watch", "follows", is_flag=True, help="Then follow the paths until Ctrl-C.")
 @_PLACES
 @_OFFLINE
-def index(paths: tuple[Path, ...], **flags: Any) -> int:
+def index(paths: tuple[Path, ...], follows: bool, **flags: Any) -> int:
     """Index files and folders, or bring what is indexed up to date.
 
     Reads text, Markdown, HTML, PDF and DOCX. Folders are walked; hidden files and what .gitignore and
     .footnoteignore name are passed over. Files that have not changed are not read again, and files that have
     vanished from a folder are removed. A file that cannot be read is named with the reason, the others are
     indexed, and the exit code is 1.
+
+    With --watch it goes on and takes what is added, edited, renamed or deleted, once files have stopped
+    changing. A folder that vanishes as a whole keeps what was indexed of it.
     """
     from rag import commands  # heavy
 
     settings, screen = _ready(flags)
-    return commands.index(settings, screen, paths)
+    return commands.index(settings, screen, paths, follows=follows)
 
 
 @cli.command()
@@ -139,6 +153,7 @@ def index(paths: tuple[Path, ...], **flags: Any) -> int:
 @click.option(
     "--stream", "streams", is_flag=True, help="Print each sentence once verified; with --json, events."
 )
+@FILTER
 @_ANSWERING
 @click.option("--server", metavar="URL", help="Ask a running footnote serve; nothing is loaded here.")
 @API_KEY_FILE
@@ -148,6 +163,7 @@ def ask(
     streams: bool,
     quote: bool,
     top: int | None,
+    filters: tuple[str, ...],
     server: str | None,
     api_key_file: Path | None,
     **flags: Any,
@@ -166,7 +182,12 @@ def ask(
             raise UsageError("--model cannot be chosen with --server: the server has its own")
         from rag import remote, typed  # heavy
 
-        asked = remote.Asked(mode=mode, top=top, collection=flags.pop("collection"))
+        asked = remote.Asked(
+            mode=mode,
+            top=top,
+            collection=flags.pop("collection"),
+            filter=typed.filter_of_words(filters),
+        )
         settings, screen = _ready(flags)
         service = remote.Service(server, api_key(api_key_file))
         return remote.ask(
@@ -177,15 +198,25 @@ def ask(
             as_json=as_json,
             streams=streams,
         )
-    from rag import commands  # heavy
+    from rag import commands, typed  # heavy
 
     settings, screen = _ready(flags)
-    return commands.ask(settings, screen, question, mode=mode, top=top, as_json=as_json, streams=streams)
+    return commands.ask(
+        settings,
+        screen,
+        question,
+        mode=mode,
+        top=top,
+        chosen=typed.filter_of_words(filters),
+        as_json=as_json,
+        streams=streams,
+    )
 
 
 @cli.command()
+@FILTER
 @_ANSWERING
-def chat(quote: bool, top: int | None, **flags: Any) -> int:
+def chat(quote: bool, top: int | None, filters: tuple[str, ...], **flags: Any) -> int:
     """Ask question after question, follow-ups included.
 
     A question may lean on earlier ones: "And where was he born?" is understood.
@@ -193,10 +224,11 @@ def chat(quote: bool, top: int | None, **flags: Any) -> int:
     /sources shows the sources of the last answer in full, /new forgets the conversation, /help lists what
     can be typed, /quit or Ctrl-D leaves. Ctrl-C stops an answer.
     """
-    from rag import commands  # heavy
+    from rag import commands, typed  # heavy
 
     settings, screen = _ready(flags)
-    return commands.chat(settings, screen, mode="quote" if quote else "compose", top=top)
+    chosen = typed.filter_of_words(filters)
+    return commands.chat(settings, screen, mode="quote" if quote else "compose", top=top, chosen=chosen)
 
 
 @cli.command("eval")
@@ -274,12 +306,27 @@ def models_verify(names: tuple[str, ...], **flags: Any) -> int:
 
 @cli.command()
 @click.option("--repair", is_flag=True, help="Make again what can be made again from the catalogue.")
+@click.option(
+    "--citations",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Check the citations of answers saved with ask --json instead.",
+)
 @_PLACES
-def check(repair: bool, **flags: Any) -> int:
+def check(repair: bool, citations: Path | None, **flags: Any) -> int:
     """Check a collection, every part against every other.
 
     Each finding is a line; the exit code is 3 when one is left. Nothing is changed without --repair.
+
+    With --citations, says of each citation whether its source is as it was; the exit code is 1 where one has
+    changed or is gone.
     """
+    if citations is not None:
+        if repair:
+            raise UsageError("--repair mends a collection, and --citations looks at answers: use one of them")
+        from rag.citations import check_citations  # heavy
+
+        return check_citations(*_ready(flags), citations)
     from rag import commands  # heavy
 
     settings, screen = _ready(flags)
@@ -291,6 +338,9 @@ def _ready(flags: dict[str, Any]) -> tuple[Settings, Screen]:
     from rag.config import load_settings  # heavy
 
     return load_settings(**given(flags)), open_screen()
+
+
+cli.add_command(collection_group(_HOME, _ready))
 
 
 def given(flags: dict[str, Any]) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from typing import Any
 from index.catalog import Catalog
 from index.check import check
 from index.errors import FootnoteError, ModelError, UnreadableDocument
+from index.filters import Filter
 from index.ingest import IngestProgress, IngestReport, index_paths
 from index.models import ModelStatus, PullProgress
 from rag.chat import Chat, typed_lines
 from rag.config import Settings
+from rag.following import follow, not_read
 from rag.jsonform import answer_object, dumps, event_object
 from rag.present import AnswerView, PullView, Screen
 from rag.session import (
@@ -43,7 +45,7 @@ ANSWERED, FAILED, COLLECTION, MODEL, UNANSWERABLE = 0, 1, 3, 4, 5
 # -- index and check ----------------------------------------------------------------------------
 
 
-def index(settings: Settings, screen: Screen, paths: Sequence[Path]) -> int:
+def index(settings: Settings, screen: Screen, paths: Sequence[Path], *, follows: bool = False) -> int:
     for path in paths:
         # Before a model is fetched for nothing.
         if not path.exists():
@@ -58,9 +60,11 @@ def index(settings: Settings, screen: Screen, paths: Sequence[Path]) -> int:
             screen.note("Interrupted. What was finished is kept; the same command goes on from there.")
             raise
         open_readings(settings).keep_only({info.id for info in collection.documents()})
-    for path_name, reason in report.failed:
-        screen.note(f"footnote: {reason}" if path_name in reason else f"footnote: {path_name}: {reason}")
-    screen.write(_summary(report) + "\n")
+        for failure in report.failed:
+            screen.note(not_read(*failure))
+        screen.write(_summary(report) + "\n")
+        if follows:
+            follow(settings, screen, collection, paths, said=report.failed)
     return FAILED if report.failed else ANSWERED
 
 
@@ -91,7 +95,7 @@ def _summary(report: IngestReport) -> str:
     return ", ".join(parts)
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
@@ -110,7 +114,7 @@ def check_collection(settings: Settings, screen: Screen, *, repair: bool) -> int
     if any(finding.severity == "derived" for finding in left) and not repair:
         screen.note("footnote: what is derived can be made again: run footnote check --repair")
     if not left:
-        held = f"{_counted(totals.documents, 'document')}, {_counted(totals.passages, 'passage')}"
+        held = f"{counted(totals.documents, 'document')}, {counted(totals.passages, 'passage')}"
         screen.write(f"{visible(str(folder))} is sound: {held}\n")
     return COLLECTION if left else ANSWERED
 
@@ -125,13 +129,15 @@ def ask(
     *,
     mode: Mode,
     top: int | None,
+    chosen: Filter,
     as_json: bool,
     streams: bool,
 ) -> int:
     question = question_of(settings, screen, words)
     with pulling(screen) as notify:
-        session = open_session(settings, mode, question=question, notify=notify)
+        session = open_session(settings, mode, question=question, notify=notify, chosen=chosen)
     with session:
+        _say_if_none(session, screen)
         answer = _answered(session, screen, question, mode, top, as_json=as_json, streams=streams)
         screen.out.flush()
         unread = session.pipeline.unread
@@ -167,18 +173,25 @@ def _answered(
     return answer
 
 
-def chat(settings: Settings, screen: Screen, *, mode: Mode, top: int | None) -> int:
+def chat(settings: Settings, screen: Screen, *, mode: Mode, top: int | None, chosen: Filter) -> int:
     with pulling(screen) as notify:
-        session = open_session(settings, mode, notify=notify)
+        session = open_session(settings, mode, notify=notify, chosen=chosen)
     with session, typed_lines(sys.stdin, screen, settings.home / "chat_history") as read_line:
         # Its model loads while the first question is typed. Not a daemon: torch must not be cut off.
         warming = threading.Thread(target=_warm_up, args=(session,), name="warm-up")
         warming.start()
+        _say_if_none(session, screen)
         if screen.is_terminal and sys.stdin.isatty():
-            held = _counted(len(session.collection.documents()), "document")
+            looked_at = session.narrowed or session.collection
+            held = counted(len(looked_at.documents()), "document")
             screen.note(f"{held} in {session.collection.name}. Ask, or type /help.")
         Chat(session, screen, read_line, mode=mode, top=top).run()
     return ANSWERED
+
+
+def _say_if_none(session: Session, screen: Screen) -> None:
+    if session.narrowed is not None and not session.narrowed.count():
+        screen.note("footnote: no document passes the filters")
 
 
 def _warm_up(session: Session) -> None:

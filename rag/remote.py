@@ -12,6 +12,7 @@ import httpx2
 from pydantic import TypeAdapter, ValidationError
 
 from index.errors import FootnoteError, UsageError
+from index.filters import EVERYTHING, Filter
 from rag.errors import ServerUnreachable
 from rag.jsonform import dumps
 from rag.present import AnswerView, Screen
@@ -49,6 +50,7 @@ class Asked:
     mode: Mode = "compose"
     top: int | None = None
     collection: str | None = None
+    filter: Filter = EVERYTHING
 
 
 def ask(
@@ -74,10 +76,34 @@ def ask(
     raise ServerUnreachable(f"{service.url} ended the answer before it was whole: ask again")
 
 
+def filters_object(chosen: Filter) -> dict[str, Any]:
+    """A filter as `/api/ask` takes it."""
+    metadata: dict[str, list[str]] = {}
+    for name, value in chosen.metadata:
+        metadata.setdefault(name, []).append(value)
+    every = {
+        "document_ids": sorted(chosen.ids),
+        "paths": list(chosen.paths),
+        "titles": list(chosen.titles),
+        "tags": list(chosen.tags),
+        "since": chosen.since,
+        "until": chosen.until,
+        "metadata": metadata,
+    }
+    return {name: value for name, value in every.items() if value}
+
+
 def _events(service: Service, question: str, asked: Asked) -> Generator[Any]:
     """The events of an answer as the server sends them."""
     url = _url(service.url)
-    body = {"question": question, "mode": asked.mode, "top": asked.top, "collection": asked.collection}
+    body: dict[str, Any] = {
+        "question": question,
+        "mode": asked.mode,
+        "top": asked.top,
+        "collection": asked.collection,
+    }
+    if asked.filter:
+        body["filters"] = filters_object(asked.filter)
     headers = {"Accept": "text/event-stream"}
     if service.key:
         headers["Authorization"] = f"Bearer {service.key}"

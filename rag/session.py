@@ -18,7 +18,9 @@ from index.catalog import Catalog
 from index.collection import LocalCollection
 from index.embed import HashEmbedder, SentenceTransformerEmbedder
 from index.errors import CollectionNotFound, ModelDamaged, ModelUnavailable
+from index.filters import EVERYTHING, Filter
 from index.models import CATALOGUE, Kind, ModelStore, PullProgress
+from index.narrowed import Narrowed
 from index.types import Embedder
 from rag.config import Settings
 from rag.gate import load_gate
@@ -140,6 +142,8 @@ class Session:
     embedder: Embedder
     generator: Generator | None
     pipeline: Pipeline
+    narrowed: Narrowed | None = None
+    """What the pipeline sees of the collection, where that is not all of it."""
     _closing: ExitStack = field(default_factory=ExitStack, repr=False)
 
     def leave(self, prompt: Prompt) -> None:
@@ -171,12 +175,13 @@ def open_session(
     question: str | None = None,
     notify: Notify = _silent,
     must_exist: bool = True,
+    chosen: Filter = EVERYTHING,
 ) -> Session:
     """Everything that answers questions, the model's process started. In quote mode there is no model.
 
     A `question` that is to come first is checked before any model is loaded; a collection that does not have
-    to exist is made, empty. Raises QuestionError, CollectionError, ModelError, and UsageError for a gate that
-    cannot be used.
+    to exist is made, empty. With `chosen`, only the documents that pass are looked at. Raises QuestionError,
+    CollectionError, ModelError, UnknownFilter, and UsageError for a gate that cannot be used.
     """
     limit = settings.rag.question_tokens
     if question is not None:
@@ -191,12 +196,15 @@ def open_session(
         collection = stack.enter_context(open_collection(settings, embedder, must_exist=must_exist))
         if question is not None:
             sound_question(question, limit=limit, count_tokens=embedder.count_tokens)
+        narrowed = Narrowed(collection, chosen) if chosen else None
+        if narrowed is not None:
+            narrowed.count()  # a filter that cannot be is said before a model is fetched
         generator = open_generator(settings, notify) if mode == "compose" else None
         if isinstance(generator, LlamaGenerator):
             stack.enter_context(generator)
             generator.start()
-        pipeline = Pipeline(collection, embedder, generator, settings.rag, gate)
-        return Session(settings, collection, embedder, generator, pipeline, stack.pop_all())
+        pipeline = Pipeline(narrowed or collection, embedder, generator, settings.rag, gate)
+        return Session(settings, collection, embedder, generator, pipeline, narrowed, stack.pop_all())
 
 
 def _refuse_unsuitable(settings: Settings) -> None:

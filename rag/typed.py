@@ -1,10 +1,13 @@
-"""The question as it was typed: on the command line, at a prompt, or into standard input."""
+"""What was typed: the question, on the command line or into standard input, and what it is kept to."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
+from index.filters import Filter, filter_of
 from rag.config import Settings
 from rag.errors import QuestionError
 from rag.present import Screen
@@ -15,6 +18,17 @@ def question_of(settings: Settings, screen: Screen, words: Sequence[str]) -> str
     """What was typed, or what standard input holds. Raises QuestionError."""
     question = " ".join(words)
     return _question_from_input(settings, screen) if question in ("", "-") else question
+
+
+def filter_of_words(given: Sequence[str]) -> Filter:
+    """From "KEY=VALUE" texts; "./letters" and "~/letters" are paths from here. Raises UsageError."""
+    chosen = filter_of(given)
+    return replace(chosen, paths=tuple(map(_from_here, chosen.paths)))
+
+
+def _from_here(path: str) -> str:
+    expanded = os.path.expanduser(path)
+    return os.path.abspath(expanded) if expanded.startswith(("/", ".")) else path
 
 
 def _question_from_input(settings: Settings, screen: Screen) -> str:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from index.errors import CollectionNotFound
+from index.filters import Filter
 from rag.jsonform import answer_object, event_object
 from rag.types import Answer, AnswerFinished, Mode, Turn
 from server.asking import ATTEMPTS, Asked, answering
@@ -87,7 +88,7 @@ def asked_of(
         history=history,
         mode=mode,
         top=top,
-        document_ids=frozenset(filters.document_ids) if filters and filters.document_ids else None,
+        filter=filters.chosen() if filters else Filter(),
         rag=state.settings.rag.model_copy(update=changes or {}),
         param=param,
         request_id=request.scope["state"]["request_id"],

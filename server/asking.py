@@ -9,7 +9,9 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 
-from index.errors import FootnoteError
+from index.errors import FootnoteError, UnknownFilter
+from index.filters import Filter
+from index.narrowed import Narrowed
 from index.types import Collection
 from rag.condense import leans
 from rag.config import RagSettings
@@ -19,7 +21,6 @@ from rag.question import CHARACTERS_PER_TOKEN, sound_question
 from rag.types import Answer, AnswerEvent, AnswerFinished, Mode, Turn
 from server.admission import Place
 from server.errors import DocumentsChanged, Stopping
-from server.filters import OnlyDocuments
 from server.standing import still_standing
 from server.state import ServerState
 
@@ -34,7 +35,7 @@ class Asked:
     history: tuple[Turn, ...]
     mode: Mode
     top: int | None
-    document_ids: frozenset[str] | None
+    filter: Filter
     rag: RagSettings
     param: str
     request_id: str
@@ -76,6 +77,9 @@ async def _attempt(state: ServerState, asked: Asked) -> AsyncGenerator[AnswerEve
         course.end("failed")
         if isinstance(error, QuestionError):
             error.param = asked.param
+        if isinstance(error, UnknownFilter):
+            place = "filters" if asked.param == "question" else "footnote.filters"
+            error.param = f"{place}.{error.param}"
         raise
     except Exception:
         course.end("failed")
@@ -190,8 +194,8 @@ class Course:
     def _pipeline(self) -> Pipeline:
         session, asked = self._state.session, self._asked
         collection: Collection = session.collection
-        if asked.document_ids is not None:
-            collection = OnlyDocuments(collection, asked.document_ids)
+        if asked.filter:
+            collection = Narrowed(session.collection, asked.filter)
         return Pipeline(collection, session.embedder, session.generator, asked.rag, self._state.gate)
 
     # -- what is noted --------------------------------------------------------------------------

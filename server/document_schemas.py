@@ -70,6 +70,23 @@ class DocumentText(BaseModel):
     text: str
     length: int
     pages: list[PageRange]
+    current: str | None = Field(
+        description="null; where the file was edited since, the id of what it says now: `text` is as it was"
+    )
+
+
+class Scope(BaseModel):
+    """A folder as an absolute path, or a tag, and how many documents are in it."""
+
+    name: str
+    documents: int
+
+
+class ScopeList(BaseModel):
+    """What goes into the filters `paths` and `tags` of a question; the largest first, twenty of each."""
+
+    folders: list[Scope]
+    tags: list[Scope]
 
 
 class UploadResult(BaseModel):

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -14,8 +15,10 @@ from fastapi import APIRouter, Query, Request
 from pydantic import ValidationError
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
+from index.collection import LocalCollection
 from index.errors import CollectionLocked, FootnoteError, UnknownDocument
 from index.listing import ListedDocument
+from index.scopes import scopes
 from index.types import Document
 from rag.session import open_readings
 from server.document_schemas import (
@@ -24,6 +27,7 @@ from server.document_schemas import (
     DocumentList,
     DocumentText,
     PastedText,
+    ScopeList,
     UploadResults,
     refusals,
 )
@@ -49,6 +53,7 @@ Cursor = Annotated[
     str | None, Query(pattern="^[0-9]{1,18}$", description="`next` of the page before, as it came")
 ]
 Title = Annotated[str, Query(max_length=200, description="only documents whose title holds this")]
+Words = Annotated[str, Query(max_length=200, description="only those whose name holds this")]
 Offset = Annotated[int | None, Query(ge=0, description="in characters: Unicode code points from 0")]
 
 
@@ -162,7 +167,7 @@ def documents_router(state: ServerState) -> APIRouter:
     )
     async def text(document_id: str, start: Offset = None, end: Offset = None) -> Response:
         def read() -> dict[str, Any]:
-            document = collection.document(document_id)
+            document, now = _as_cited(collection, document_id)
             first, last = _range(start, end, len(document.text))
             return {
                 "id": document_id,
@@ -174,6 +179,7 @@ def documents_router(state: ServerState) -> APIRouter:
                 "text": document.text[first:last],
                 "length": len(document.text),
                 "pages": _pages(document),
+                "current": now,
             }
 
         return json_response(await state.run(read))
@@ -224,19 +230,53 @@ def documents_router(state: ServerState) -> APIRouter:
         await state.run(shelf.drop_readings)
         return Response(status_code=204)
 
+    @router.get(
+        "/api/scopes",
+        summary="List folders and tags that questions can be kept to",
+        responses={200: {"model": ScopeList}, **refusals()},
+    )
+    async def list_scopes(q: Words = "") -> Response:
+        def read() -> dict[str, Any]:
+            with collection.connection() as connection:
+                return asdict(scopes(connection, words=q))
+
+        return json_response(await state.run(read))
+
     @router.get("/documents/{document_id}", include_in_schema=False)
     async def passage(request: Request, document_id: str, start: int = 0, end: int = 0) -> Response:
         def read() -> str:
-            return passage_page(collection.document(document_id), start, end)
+            document, now = _as_cited(collection, document_id)
+            return passage_page(document, start, end, now=now)
 
         try:
             if not is_authorised(request):
                 raise UnknownDocument("not to be told")
             return HTMLResponse(await state.run(read))
         except UnknownDocument:
-            return HTMLResponse(missing_page(), 404)
+            former = await state.run(collection.former, document_id) if is_authorised(request) else None
+            return HTMLResponse(missing_page(now=former.now if former else None), 404)
 
     return router
+
+
+def _as_cited(collection: LocalCollection, document_id: str) -> tuple[Document, str | None]:
+    """The text with this id, and the id of what its file says now, where it was edited since.
+
+    The id is the beginning of the text's digest: what is shown is what was cited, or nothing. Raises
+    UnknownDocument.
+    """
+    try:
+        return collection.document(document_id), None
+    except UnknownDocument as error:
+        former = collection.former(document_id)
+        if former is None:
+            raise
+        if former.document is None:
+            raise UnknownDocument(
+                f"The document {document_id!r} was edited since, and its former text is no longer kept: "
+                f"{former.now} stands in its place."
+            ) from error
+        return former.document, former.now
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -17,20 +17,30 @@ _DOCUMENT = Markup(
     """<article class="plain-passage">
 <h1><bdi>{title}</bdi></h1>
 <p class="facts">{place}</p>
-<pre dir="auto">
+{changed}<pre dir="auto">
 {before}<mark id="passage">{marked}</mark>{after}</pre>
 </article>"""
+)
+_CHANGED = Markup(
+    '<p class="facts">This document has changed since it was cited. Here it stands as it was; '
+    '<a href="/documents/{now}">this is what it says now</a>.</p>\n'
 )
 _GONE = Markup(
     '<article class="plain-passage">\n<h1>This document is not in the collection</h1>\n'
     "<p>It has been removed, or never was here.</p>\n</article>"
 )
+_EDITED = Markup(
+    '<article class="plain-passage">\n<h1>This document has changed since it was cited</h1>\n'
+    '<p>What it said is no longer kept. <a href="/documents/{now}">This is what it says now</a>.</p>\n'
+    "</article>"
+)
 
 
-def passage_page(document: Document, start: int, end: int) -> str:
+def passage_page(document: Document, start: int, end: int, *, now: str | None = None) -> str:
     """The characters [start, end) of a document, marked, in their surroundings.
 
-    A range that does not lie in the text is cut to what does.
+    `now` is the id of what its file says now, where it was edited since. A range that does not lie in the
+    text is cut to what does.
     """
     length = len(document.text)
     start = min(max(start, 0), length)
@@ -41,6 +51,7 @@ def passage_page(document: Document, start: int, end: int) -> str:
     body = _DOCUMENT.format(
         title=document.title,
         place=place,
+        changed=_CHANGED.format(now=now) if now else "",
         before=_exact(("… " if first else "") + document.text[first:start]),
         marked=_exact(document.text[start:end]),
         after=_exact(document.text[end:last] + (" …" if last < length else "")),
@@ -48,8 +59,9 @@ def passage_page(document: Document, start: int, end: int) -> str:
     return page_around(document.title, body)
 
 
-def missing_page() -> str:
-    return page_around("Footnote", _GONE)
+def missing_page(*, now: str | None = None) -> str:
+    """`now` as above: the document is known, and its text is not."""
+    return page_around("Footnote", _EDITED.format(now=now) if now else _GONE)
 
 
 def _exact(text: str) -> Markup:

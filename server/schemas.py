@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from index.filters import Filter
 from rag.types import Mode, Role
 
 MOST_TURNS = 200
@@ -22,14 +23,66 @@ Integer = Annotated[int, BeforeValidator(_whole)]
 DocumentId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
-class Filters(BaseModel):
-    """Narrows down what is searched. A filter that is not known is refused: it would be a filter ignored."""
+Words = Annotated[str, Field(min_length=1, max_length=1000)]
+Chosen = Annotated[list[Words], Field(min_length=1, max_length=100)]
+_WORDS = {"type": "string", "minLength": 1, "maxLength": 1000}
+OneOrMore = Annotated[
+    Chosen,
+    BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
+    WithJsonSchema({"anyOf": [_WORDS, {"type": "array", "items": _WORDS, "minItems": 1, "maxItems": 100}]}),
+]
+Day = Annotated[str, Field(pattern=r"^\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?$")]
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+
+class Filters(BaseModel):
+    """Narrows down what is searched. A filter that is not known is refused: it would be a filter ignored.
+
+    A document has to pass each filter given; of several values of one filter, one is enough.
+    """
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"paths": ["/home/me/letters"], "since": "2024-03"},
+                {"tags": ["work"], "metadata": {"author": "Clara Zetterlund"}},
+            ]
+        },
+    )
 
     document_ids: list[DocumentId] | None = Field(
         None, min_length=1, max_length=1000, description="only these documents"
     )
+    paths: Chosen | None = Field(
+        None,
+        description="files, or folders with all that is in them: absolute, the beginning of a URI, or whole "
+        "names anywhere in a path, as letters/2024",
+    )
+    titles: Chosen | None = Field(None, description="parts of titles, whatever their case")
+    tags: Chosen | None = Field(None, description="tags of the documents' front matter")
+    since: Day | None = Field(
+        None,
+        description="a day, month or year: of the document's own date, else of its file's last change (UTC)",
+    )
+    until: Day | None = Field(None, description="as `since`; the day itself is included")
+    metadata: dict[Words, OneOrMore] | None = Field(
+        None,
+        max_length=20,
+        description="what the documents say of themselves: author, language, any front matter",
+    )
+
+    def chosen(self) -> Filter:
+        metadata = (self.metadata or {}).items()
+        return Filter(
+            ids=frozenset(self.document_ids or ()),
+            paths=tuple(self.paths or ()),
+            titles=tuple(self.titles or ()),
+            tags=tuple(self.tags or ()),
+            since=self.since or "",
+            until=self.until or "",
+            metadata=tuple((name, value) for name, values in metadata for value in values),
+        )
 
 
 class HistoryTurn(BaseModel):

@@ -441,3 +441,47 @@ class TestCheckAndModels:
 
     def test_the_fakes_need_no_pull(self, footnote: Run) -> None:
         assert footnote("models", "pull") == (0, "", "")
+
+
+LETTER = "---\ntags: [letters]\nauthor: Ada\n---\nThe bridge at Brenz was opened in 1912, says the letter.\n"
+OPENED = "When was the bridge at Brenz opened?"
+
+
+@pytest.mark.parametrize(
+    ("filters", "year"),
+    [
+        (["tag=letters"], "1912"),
+        (["author=ada", "title=letter"], "1912"),
+        (["path=./letter.md"], "1912"),
+        (["path=notes/bridge.txt"], "1911"),
+        (["title=nothing"], None),
+    ],
+)
+def test_a_question_is_kept_to_some_documents(
+    footnote: Run, notes: Path, monkeypatch: pytest.MonkeyPatch, filters: list[str], year: str | None
+) -> None:
+    (notes / "letter.md").write_text(LETTER)
+    footnote("index", str(notes))
+    monkeypatch.chdir(notes)
+    options = [part for one in filters for part in ("--filter", one)]
+    code, out, err = footnote("ask", "--quote", *options, OPENED)
+    if year is None:
+        assert code == 5
+        assert "no document passes the filters" in err
+    else:
+        assert code == 0
+        assert f"in {year}" in out.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("autor=ada", "there is no filter 'autor': there are id, path, title, tag, since, until"),
+        ("letters", "the filter 'letters' is not of the form KEY=VALUE, as in tag=letters"),
+        ("since=soon", "since is 'soon': write a date as 2024-03-05, 2024-03 or 2024"),
+    ],
+)
+def test_a_filter_that_is_none_is_named(indexed: Run, given: str, message: str) -> None:
+    for command in (("ask", "--quote", "x y z"), ("chat", "--quote")):
+        code, out, err = indexed(*command, "--filter", given)
+        assert (code, out, err) == (2, "", f"footnote: {message}\n")

@@ -38,7 +38,7 @@ def test_fits_into_a_block_of_a_readme(names: tuple[str, ...]) -> None:
 
 
 def test_lists_the_commands_that_there_are() -> None:
-    assert sorted(cli.commands) == ["ask", "chat", "check", "eval", "index", "models"]
+    assert sorted(cli.commands) == ["ask", "chat", "check", "collection", "eval", "index", "models"]
     assert sorted(program.commands) == sorted([*cli.commands, "serve"])
     text = help_text(program=program)
     assert all(f"\n  {name} " in text for name in program.commands)

@@ -7,10 +7,13 @@ import zlib
 from pathlib import Path
 
 import pytest
+from served import client_of, settings_for
 from small_collection import put, small_collection
 
 from index import former
 from index.catalog import Catalog
+from index.collection import LocalCollection
+from index.embed import HashEmbedder
 from index.errors import CollectionDamaged
 from index.former import Former, read_former
 
@@ -117,3 +120,38 @@ def test_a_damaged_text_is_never_shown(tmp_path: Path) -> None:
         connection.close()
         with pytest.raises(CollectionDamaged, match="former text"):
             found(tmp_path, old)
+
+
+def test_a_link_made_before_an_edit_says_so_and_shows_what_was_cited(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    with LocalCollection.create_or_open(
+        settings.collection_folder, HashEmbedder(), settings.index
+    ) as collection:
+        old = put(collection, "bridge.txt", OLD)
+        new = put(collection, "bridge.txt", NEW)
+    with client_of(settings) as client:
+        cited = client.get(f"/api/documents/{old}/text?start=25&end=29").json()
+        assert (cited["text"], cited["current"], cited["sha256"][:16]) == ("1911", new, old)
+        page = client.get(f"/documents/{old}?start=25&end=29")
+        assert page.status_code == 200
+        assert '<mark id="passage">1911</mark>' in page.text
+        assert "This document has changed since it was cited." in page.text
+        assert f'href="/documents/{new}"' in page.text
+        assert client.get(f"/api/documents/{new}/text").json()["current"] is None
+        assert "has changed" not in client.get(f"/documents/{new}?start=25&end=29").text
+        # It is no document: it is not listed, searched or cited.
+        assert [one["id"] for one in client.get("/api/documents").json()["documents"]] == [new]
+        assert client.get(f"/api/documents/{old}").status_code == 404
+        connection = sqlite3.connect(settings.collection_folder / "catalog.sqlite")
+        connection.execute("UPDATE former SET text = NULL")
+        connection.commit()
+        connection.close()
+        page = client.get(f"/documents/{old}?start=25&end=29")
+        assert page.status_code == 404
+        assert "What it said is no longer kept." in page.text
+        assert f'href="/documents/{new}"' in page.text
+        gone = client.get(f"/api/documents/{old}/text")
+        assert gone.status_code == 404
+        assert f"{new} stands in its place" in gone.json()["error"]["message"]
+        client.delete(f"/api/documents/{new}")
+        assert "has been removed, or never was here" in client.get(f"/documents/{old}").text

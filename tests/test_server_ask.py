@@ -85,6 +85,34 @@ def test_only_the_documents_of_the_filter_are_searched(client: TestClient) -> No
     assert ask(client, nowhere).json()["nearest"] == []
 
 
+def test_filters_of_every_kind_are_understood(client: TestClient) -> None:
+    for filters in (
+        {"paths": ["/zoo.txt"]},
+        {"titles": ["ZOO"]},
+        {"titles": ["zoo", "nothing"], "until": "9999-12-31"},
+        {"since": "2024", "paths": ["zoo.txt"]},
+    ):
+        answer = ask(client, {"question": QUESTION, "filters": filters}).json()
+        assert answer["answer"] == ANSWER, filters
+    for filters in ({"titles": ["port"]}, {"tags": ["x"]}, {"until": "1999-01"}, {"paths": ["/zo"]}):
+        assert ask(client, {"question": QUESTION, "filters": filters}).json()["status"] == "unanswerable"
+
+
+def test_metadata_that_no_document_has_is_named(client: TestClient) -> None:
+    body = {"question": QUESTION, "filters": {"metadata": {"author": "Clara"}}}
+    for headers in ({}, {"accept": "text/event-stream"}):
+        response = ask(client, body, **headers)
+        error = response.json()["error"]
+        assert (response.status_code, error["code"]) == (400, "unknown_filter")
+        assert error["param"] == "filters.metadata.author"
+        assert error["message"].startswith("there is no filter 'author': there are id, path,")
+    messages = [{"role": "user", "content": QUESTION}]
+    chat = {"messages": messages, "footnote": {"filters": body["filters"]}}
+    response = client.post("/v1/chat/completions", json=chat)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "footnote.filters.metadata.author"
+
+
 def test_the_collection_may_be_named_and_no_other(client: TestClient) -> None:
     assert ask(client, {"question": QUESTION, "collection": "default"}).status_code == 200
     response = ask(client, {"question": QUESTION, "collection": "other"})
@@ -128,6 +156,11 @@ def test_a_follow_up_is_understood(tmp_path: Path) -> None:
         ({"question": "x", "top": True}, "top"),
         ({"question": "x", "filters": {"author": "me"}}, "filters.author"),
         ({"question": "x", "filters": {"document_ids": ["../../x"]}}, "filters.document_ids[0]"),
+        ({"question": "x", "filters": {"paths": "/home"}}, "filters.paths"),
+        ({"question": "x", "filters": {"paths": []}}, "filters.paths"),
+        ({"question": "x", "filters": {"tags": [""]}}, "filters.tags[0]"),
+        ({"question": "x", "filters": {"since": "yesterday"}}, "filters.since"),
+        ({"question": "x", "filters": {"until": "2024-02-32"}}, "filters.until"),
         ({"question": "x", "grammar": "root ::= x"}, "grammar"),
     ],
 )

@@ -1,0 +1,159 @@
+"""`footnote collection`: which collections there are, and taking one away, out or in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from index.archive import export_collection, import_collection, read_manifest
+from index.catalog import FILE_NAME, Catalog
+from index.errors import CollectionDamaged, CollectionError, FootnoteError, SchemaTooNew, UsageError
+from index.records import Totals
+from rag.commands import counted
+from rag.config import Settings
+from rag.jsonform import dumps
+from rag.present import Screen
+from rag.session import in_bytes, require_collection
+from rag.visible import visible
+
+DONE = 0
+
+
+def list_collections(settings: Settings, screen: Screen, *, as_json: bool) -> int:
+    rows = []
+    for folder in sorted(_collections(settings).glob(f"*/{FILE_NAME}")):
+        name = folder.parent.name
+        if name.startswith("."):
+            continue  # half imported, or half deleted
+        described: dict[str, object] = {"name": name, "bytes": _size(folder.parent)}
+        try:
+            totals = _totals(folder.parent)
+        except FootnoteError as error:
+            described["error"] = str(error)
+            held = visible(str(error))
+        else:
+            described["documents"], described["passages"] = totals.documents, totals.passages
+            held = _held(totals.documents, totals.passages)
+        if as_json:
+            screen.write(dumps(described) + "\n")
+        mark = " (default)" if folder.parent == settings.collection_folder else ""
+        rows.append((visible(name) + mark, in_bytes(_size(folder.parent)), held))
+    if not rows:
+        screen.note(f"There is no collection in {_collections(settings)}: make one with footnote index PATH.")
+    if not as_json:
+        widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+        for name, size, held in rows:
+            screen.write(f"{name.ljust(widths[0])}  {size.rjust(widths[1])}  {held}\n")
+    return DONE
+
+
+def delete_collection(settings: Settings, screen: Screen, *, agreed: bool) -> int:
+    """With its uploaded files. Raises UsageError for a folder elsewhere, and where nobody agreed."""
+    folder = _own_folder(settings, "deleted")
+    uploads = _uploads(settings)
+    try:
+        require_collection(settings)
+        totals = _totals(folder)
+        held = f"{_held(totals.documents, totals.passages)}, {in_bytes(_size(folder))}"
+    except (CollectionDamaged, SchemaTooNew) as error:
+        held = str(error)
+    if not agreed and not _agrees(f"Delete {settings.collection}: {held}? [y/N] ", screen):
+        screen.note("Nothing was deleted.")
+        return UsageError.exit_code
+    gone = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.deleted")
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(CollectionDamaged, SchemaTooNew):
+            stack.enter_context(stack.enter_context(closing(Catalog(folder))).locked())
+        try:
+            os.replace(folder, gone)  # at once: nobody opens half of it
+        except OSError as error:
+            raise CollectionError(
+                f"{folder} cannot be deleted ({error.strerror}): check its permissions."
+            ) from error
+    for path in (gone, uploads):
+        shutil.rmtree(path, ignore_errors=True)
+    screen.write(f"deleted {visible(settings.collection)}\n")
+    return DONE
+
+
+def export(settings: Settings, screen: Screen, target: Path) -> int:
+    require_collection(settings)
+    is_own = settings.collection_folder.parent == _collections(settings)
+    with screen.waiting("exporting"):
+        manifest = export_collection(
+            settings.collection_folder, target, uploads=_uploads(settings) if is_own else None
+        )
+    size = in_bytes(target.stat().st_size)
+    screen.write(
+        f"{visible(str(target))}  {_held(manifest.documents, manifest.passages)}, {size},"
+        f" checksum {manifest.sha256}\n"
+    )
+    return DONE
+
+
+def import_(settings: Settings, screen: Screen, path: Path, *, is_named: bool) -> int:
+    """Under the name that it was exported from, or `settings.collection`."""
+    named = settings
+    if not is_named:
+        name = read_manifest(path).name
+        if name.startswith(".") or os.sep in name or "\0" in name or name != name.strip():
+            raise UsageError(
+                f"{path} says that it is called {name!r}: give it another name with --collection."
+            )
+        named = settings.model_copy(update={"collection": name})
+    folder = _own_folder(named, "imported")
+    with screen.waiting("importing"):
+        manifest = import_collection(path, folder, uploads=_uploads(named))
+    held = _held(manifest.documents, manifest.passages)
+    screen.write(f"imported {visible(named.collection)}: {held}\n")
+    return DONE
+
+
+def _held(documents: int, passages: int) -> str:
+    return f"{counted(documents, 'document')}, {counted(passages, 'passage')}"
+
+
+def _collections(settings: Settings) -> Path:
+    return settings.home / "collections"
+
+
+def _own_folder(settings: Settings, done: str) -> Path:
+    """Raises UsageError for a collection that is not one of HOME's."""
+    folder = settings.collection_folder
+    if folder.parent != _collections(settings) or folder.name.startswith("."):
+        raise UsageError(
+            f"{settings.collection} is no name: only collections under {settings.home} are {done}"
+        )
+    return folder
+
+
+def _uploads(settings: Settings) -> Path:
+    """Where `footnote serve` keeps what was uploaded into this collection."""
+    return settings.home / "uploads" / settings.collection_folder.name
+
+
+def _totals(folder: Path) -> Totals:
+    with closing(Catalog(folder)) as catalog, catalog.reading() as reader:
+        return reader.totals()
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_size if path.is_file() else 0
+    return total
+
+
+def _agrees(question: str, screen: Screen) -> bool:
+    """Raises UsageError where there is nobody to ask."""
+    if not sys.stdin.isatty():
+        raise UsageError("deleting asks first, and there is nobody to ask: say --yes")
+    screen.err.write(visible(question))
+    screen.err.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
