@@ -22,7 +22,7 @@ from urllib.parse import quote
 from index.catalog import FILE_NAME, Catalog
 from index.errors import CollectionError, FootnoteError, UnknownDocument, UsageError
 from rag.measures import GROUPS_OF
-from rag.report import outcome, render_report, report_policy
+from rag.report import heading, render_report, report_policy
 from rag.results import Passed, Run
 from rag.runs import load_run
 from rag.summary import kinds_of, measures_of, metrics_of
@@ -147,14 +147,13 @@ def _described(path: Path, stamp: _Stamp) -> dict[str, Any] | None:
         return None
     if configuration.get("calibrating"):
         return None
-    judged = [one.right for one in map(outcome, questions) if one.right is not None]
     chat = (configuration.get("models") or {}).get("chat") or {}
     return {
         "name": path.stem,
+        "title": heading(questions),
+        "gold": str((configuration.get("gold") or {}).get("name") or path.stem),
         "created": datetime.fromtimestamp(stamp[0] / 1e9, UTC).isoformat(timespec="seconds"),
         "questions": len(questions),
-        "judged": len(judged),
-        "right": sum(judged),
         "asking": configuration["asking"],
         "model": chat.get("name"),
     }

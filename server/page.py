@@ -38,13 +38,13 @@ class CollectionState(BaseModel):
 
 
 class EvaluationRun(BaseModel):
-    """One run of `footnote eval`; `right` of `judged` went right, and `url` opens its report."""
+    """One run of `footnote eval`: `title` is its report's, which `url` opens; `gold` names its questions."""
 
     name: str
+    title: str
+    gold: str
     created: str
     questions: int
-    judged: int
-    right: int
     asking: str
     model: str | None
     url: str

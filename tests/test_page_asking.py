@@ -292,6 +292,8 @@ def test_a_key_is_asked_for_once(profile: Profile, tmp_path: Path) -> None:
         for given in ("wrong", "open-sesame"):
             page.get_by_label("API key").fill(given)
             page.get_by_role("button", name="Use this key").click()
+            if given == "wrong":
+                expect(page.get_by_role("alert")).to_have_text("That key was not accepted.")
         expect(page.locator(".holdings")).to_contain_text("1 document")
         finished(ask(page, "Lion?"))
         expect(page.locator("dialog")).to_have_count(0)

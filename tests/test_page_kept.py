@@ -171,12 +171,32 @@ def test_many_writes_of_two_tabs_at_once(site: Server, profile: Profile) -> None
 
 def test_a_browser_that_keeps_nothing_still_answers(site: Server, profile: Profile) -> None:
     browser = profile()
-    browser.context.add_init_script("indexedDB.open = () => { throw new Error('private'); }")
+    browser.context.add_init_script(
+        """const forbidden = { get() { throw new DOMException("no", "SecurityError"); } };
+        for (const name of ["indexedDB", "localStorage", "sessionStorage"])
+          Object.defineProperty(window, name, forbidden);"""
+    )
     page = browser.page(site.base)
     finished(ask(page, "Until when?"))
     page.get_by_role("link", name="Conversations").click()
     expect(page.locator("#conversations .lead")).to_contain_text("gone when it is closed")
     page.get_by_role("link", name="Until when?").click()
+    expect(page.locator(".sentence")).to_have_count(1)
+
+
+def test_a_browser_without_room_says_so_once(site: Server, profile: Profile) -> None:
+    page = profile().page(site.base)
+    page.evaluate(
+        """() => {
+          const full = () => { throw new DOMException("full", "QuotaExceededError"); };
+          IDBObjectStore.prototype.put = full;
+        }"""
+    )
+    turn = ask(page, "Until when?")
+    expect(page.locator(".notice")).to_have_text(
+        "This browser has no room for this conversation: it is gone when the page is closed."
+    )
+    finished(turn)
     expect(page.locator(".sentence")).to_have_count(1)
 
 
@@ -300,6 +320,54 @@ def test_a_large_document_opens_at_once_and_goes_on(site: Server, profile: Profi
     assert marked(page) == wanted
 
 
+def test_a_document_read_to_its_end_does_not_fill_the_memory(site: Server, profile: Profile) -> None:
+    line = "Line {:06d} of a book that is long, and has a 😀 in it.\n"
+    text = "".join(line.format(number) + "\n" * (number % 5 == 4) for number in range(9_000))
+    id = site.add("long.md", text)
+    page = profile().page(f"{site.base}/documents/{id}?start=0&end=11")
+    expect(page.locator("#source mark.active")).to_be_visible()
+    shown = "document.querySelector('#source .text').textContent"
+    at_top = """() => {
+      const place = document.querySelector("#source .scroller");
+      const { left, top } = place.getBoundingClientRect();
+      const middle = left + place.clientWidth / 2;
+      const { startContainer, startOffset } = document.caretRangeFromPoint(middle, top + 60);
+      return startContainer.textContent.slice(startOffset, startOffset + 40);
+    }"""
+    moved = "(by) => { document.querySelector('#source .scroller').scrollTop += by; }"
+    largest = 0
+    for _ in range(3_000):
+        page.evaluate(moved, 4_000)
+        page.wait_for_timeout(5)
+        largest = max(largest, page.evaluate(f"{shown}.length"))
+        if page.evaluate(
+            f"{shown}.endsWith('Line 008999 of a book that is long, and has a 😀 in it.\\n\\n')"
+        ):
+            break
+    else:
+        raise AssertionError("the end is never reached")
+    found = page.evaluate(shown)
+    assert found in text
+    assert largest < 200_000
+    assert not found.startswith("Line 000000")
+    # What is read stays where it is when what is far above is dropped, or comes back.
+    before = page.evaluate(at_top)
+    assert before
+    page.wait_for_timeout(100)
+    assert page.evaluate(at_top) == before
+    for _ in range(3_000):
+        page.evaluate(moved, -4_000)
+        page.wait_for_timeout(5)
+        largest = max(largest, page.evaluate(f"{shown}.length"))
+        if page.evaluate(f"{shown}.startsWith('Line 000000')"):
+            break
+    else:
+        raise AssertionError("the beginning is never reached again")
+    assert page.evaluate(shown) in text
+    assert largest < 200_000
+    assert marked(page) == "Line 000000"
+
+
 def test_evaluations_are_listed_and_open(profile: Profile, tmp_path: Path) -> None:
     with served(tmp_path / "home", key="open-sesame") as own:
         browser = profile()
@@ -309,10 +377,12 @@ def test_evaluations_are_listed_and_open(profile: Profile, tmp_path: Path) -> No
         expect(page.locator("#evaluations .nothing")).to_contain_text("footnote eval")
         write_run(own.home, "gold <b>")
         page.reload()
-        expect(page.locator("#evaluations .row .facts")).to_contain_text("1 question · 1 of 1 right · m")
+        expect(page.locator("#evaluations .row .facts")).to_have_text(
+            re.compile(r"^gold <b>\xa0· .+\d{4}.*\xa0· written answers\xa0· m$")
+        )
         # A browser sends no key with it: the address has a ticket.
         with browser.context.expect_page() as opened:
-            page.get_by_role("link", name="gold <b>").click()
+            page.get_by_role("link", name="1 of 1 question went right").click()
         report = opened.value
         said: list[str] = []
         report.on("console", lambda message: said.append(message.text))

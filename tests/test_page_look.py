@@ -30,6 +30,7 @@ def zoo(site: Server) -> str:
                 "sentences": SAID,
                 "holds": {"evidence": "l-e", "0": "l-0", "1": "l-1", "end": "l-2"},
             },
+            "Waits?": {"sentences": SAID, "holds": {"0": "never"}},
             "Price?": {"reason": "the documents do not seem to state it"},
             "متى؟": {
                 "sentences": [{"text": ARABIC.split(". ")[0] + ".", "cites": [ARABIC.split(". ")[0] + "."]}]
@@ -42,6 +43,17 @@ def zoo(site: Server) -> str:
 
 def welcome(page: Page) -> None:
     expect(page.locator(".holdings a")).to_be_visible()
+
+
+def waiting(page: Page) -> None:
+    turn = ask(page, "Waits?")
+    expect(turn.locator(".pending .words")).to_be_visible()
+
+
+def keyless(page: Page) -> None:
+    page.route("**/api/collection", lambda route: route.fulfill(status=401, body=""))
+    page.get_by_role("link", name="Documents", exact=True).click()
+    expect(page.get_by_label("API key")).to_be_visible()
 
 
 def answered(page: Page) -> None:
@@ -86,7 +98,7 @@ def evaluations(page: Page) -> None:
 
 
 STATES: list[Callable[[Page], None]] = [
-    welcome, answered, opened, refused, failed, conversations, documents, evaluations,
+    welcome, waiting, keyless, answered, opened, refused, failed, conversations, documents, evaluations,
 ]  # fmt: skip
 
 
@@ -155,7 +167,6 @@ def test_on_a_narrow_screen_the_source_covers_and_back_uncovers(site: Server, pr
     turn = ask(page, "Zurich?")
     finished(turn)
     expect(page.locator("#source")).to_be_hidden()
-    expect(turn.locator(".peek li").first).to_be_visible()
     note = turn.locator(".note").first
     note.tap()
     box = page.locator("#source").bounding_box()
@@ -171,9 +182,34 @@ def test_on_a_narrow_screen_the_source_covers_and_back_uncovers(site: Server, pr
     assert page.evaluate("document.querySelector('main').inert") is False
 
 
+def test_on_a_narrow_screen_the_sources_make_room_for_the_answer(site: Server, profile: Profile) -> None:
+    names = ("l-e", "l-0", "l-1", "l-2")
+    for name in names:
+        (site.home / "go" / name).unlink(missing_ok=True)
+    page = profile(viewport={"width": 390, "height": 844}).page(site.base)
+    turn = ask(page, "Slowly?")
+    site.go("l-e")
+    peeked = turn.locator(".peek li button")
+    expect(peeked).to_have_count(3)
+    expect(turn.locator(".pending")).to_contain_text("The answer is being written and checked")
+    peeked.first.focus()
+    site.go("l-0")
+    expect(turn.locator(".sentence")).to_have_count(1)
+    expect(turn.locator(".peek")).to_be_hidden()
+    expect(turn.locator(".looked .all")).to_be_focused()
+    for name in names:
+        site.go(name)
+    finished(turn)
+    expect(turn.locator(".peek")).to_be_hidden()
+    turn.locator(".looked .all").click()
+    expect(page.locator("#source .card").first).to_be_visible()
+
+
 @pytest.mark.parametrize("width", [320, 360, 390, 768, 820, 1440, 2560])
 def test_nothing_is_wider_than_the_screen(site: Server, profile: Profile, width: int) -> None:
+    site.add("W" * 200 + "ürich.txt", f"{'Langwort' * 40} stands in it, and {'😀' * 90}.\n")
     page = profile(viewport={"width": width, "height": 800}).page(site.base)
+    finished(ask(page, "Langwort" * 40 + "?"))
     finished(ask(page, "Zurich?" if width > 320 else "متى؟"))
     for view in ("Conversations", "Documents", "Evaluations", "Ask"):
         page.get_by_role("link", name=view, exact=True).click()

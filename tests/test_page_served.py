@@ -87,6 +87,23 @@ def test_modules_import_only_what_is_there_and_are_short() -> None:
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), name
 
 
+def test_nothing_is_there_for_nobody() -> None:
+    """Every class that a style names is used, and whatever a module exports is imported or tested."""
+    texts = {name: file.body.decode() for name, file in static_files().items()}
+    styles = re.sub(
+        r"/\*.*?\*/", "", "".join(text for name, text in texts.items() if name.endswith(".css")), flags=re.S
+    )
+    plain = (PARTS.parent / "passages.py").read_text()
+    used = plain + "".join(text for name, text in texts.items() if not name.endswith(".css"))
+    for name in set(re.findall(r"\.([a-z][\w-]*)(?=[^{}]*\{)", styles)):
+        assert re.search(rf"\b{name}\b", used), name
+    tests = (Path(__file__).parent / "test_page_modules.py").read_text()
+    for name, text in texts.items():
+        others = tests + "".join(other for its, other in texts.items() if its != name)
+        for exported in re.findall(r"export (?:async )?(?:function\*?|class|const) (\w+)", text):
+            assert re.search(rf"\b{exported}\b", others), (name, exported)
+
+
 def test_the_plain_passage_stands_in_the_page(client: TestClient) -> None:
     added = client.post(
         "/api/documents", json={"title": "</noscript><b>", "text": "a </noscript><script>x\r\nb"}
@@ -155,16 +172,12 @@ def test_runs_are_listed_and_opened_under_a_policy_of_their_own(client: TestClie
     write_run(home, "unknown", asking="nonsense")
     (home / "eval" / "torn.jsonl").write_text("{")
     (report,) = client.get("/api/evaluations").json()["reports"]
-    assert (report["name"], report["questions"], report["judged"], report["right"]) == (
-        "gold & more",
-        1,
-        1,
-        1,
-    )
+    assert (report["name"], report["gold"], report["questions"]) == ("gold & more", "gold & more", 1)
     assert (report["model"], report["asking"]) == ("m", "compose")
     opened = client.get(report["url"])
     assert opened.status_code == 200
-    assert "1 of 1 question went right" in opened.text
+    assert report["title"] == "1 of 1 question went right"
+    assert f"<h1>{report['title']}</h1>" in opened.text
     assert "<script>x</script>" not in opened.text
     policy = opened.headers["content-security-policy"]
     assert re.search(r"script-src 'sha256-[\w+/=]+'", policy)

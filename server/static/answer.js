@@ -1,11 +1,13 @@
-// One turn as it is read: the question, its sources, the sentences with their footnotes, what was withheld.
+// One turn as it is read: the question, its sources, the sentences with their footnotes, what follows them.
 
-import { copyText, counted, element } from "./dom.js";
+import { footnotes, passages, refusal, withheldOf } from "./apparatus.js";
+import { copyText, counted, element, listed } from "./dom.js";
+import { holdBack } from "./hold.js";
 import { turnAsMarkdown } from "./markdown.js";
 import { notice } from "./notices.js";
-import { citationsOf, isLoose, partsOf, placeOf } from "./turns.js";
+import { isLoose, partsOf, placeOf } from "./turns.js";
 
-/** How many sources stand in the turn itself, where there is no room beside it. */
+/** How many sources stand in the turn while it waits, where there is no room beside it. */
 const PEEKED = 3;
 
 /**
@@ -19,6 +21,7 @@ export class TurnView {
   #question = element("h2", { class: "question", dir: "auto", tabindex: "-1" });
   #sources = element("div", { class: "looked" });
   #answer = element("p", { class: "answer", dir: "auto" });
+  #peek = element("ol", { class: "peek", "aria-label": "The nearest sources", hidden: true });
   #state = element("div", { class: "state" });
   #after = element("div", { class: "after" });
 
@@ -31,6 +34,7 @@ export class TurnView {
       this.#question,
       this.#sources,
       this.#answer,
+      this.#peek,
       this.#state,
       this.#after,
     );
@@ -52,8 +56,10 @@ export class TurnView {
     this.article.dataset.state = turn.state === "done" ? turn.answer.status : turn.state;
     this.article.setAttribute("aria-busy", String(turn.state === "asking"));
     if (before?.question !== turn.question) this.#question.textContent = turn.question;
-    if (!before || before.evidence !== turn.evidence || before.state !== turn.state) this.#showSources();
+    const goesOn = before?.state === turn.state || turn.evidence;
+    if (!before || before.evidence !== turn.evidence || !goesOn) this.#showSources();
     this.#showSentences();
+    this.#showPeek();
     if (!before || before.state !== turn.state || before.answer !== turn.answer) this.#showEnd();
   }
 
@@ -71,40 +77,32 @@ export class TurnView {
 
   #showSources() {
     const { evidence, state } = this.#turn;
+    this.#sources.hidden = !evidence && state !== "asking";
     if (!evidence) {
-      const waits = state === "asking";
-      this.#sources.replaceChildren(element("p", { class: "line" }, waits ? "Looking through the documents …" : "\u00a0"));
-      this.#sources.hidden = !waits;
-      return;
-    }
-    this.#sources.hidden = false;
-    if (!evidence.length) {
+      this.#sources.replaceChildren(element("p", { class: "line" }, "Looking through the documents …"));
+    } else if (!evidence.length) {
       this.#sources.replaceChildren(element("p", { class: "line" }, "No passage resembles the question."));
-      return;
+    } else {
+      const documents = new Set(evidence.map((one) => one.document_id)).size;
+      const words = `${counted(evidence.length, "source")} in ${counted(documents, "document")}`;
+      const all = element("button", { type: "button", class: "all" }, words);
+      all.addEventListener("click", () => this.#hooks.sources(this.#turn, all));
+      this.#sources.replaceChildren(element("p", { class: "line" }, all));
     }
-    const documents = new Set(evidence.map((one) => one.document_id)).size;
-    const words = `${counted(evidence.length, "source")} in ${counted(documents, "document")}`;
-    const all = element("button", { type: "button", class: "all" }, words);
-    all.addEventListener("click", () => this.#hooks.sources(this.#turn, all));
-    const items = evidence.slice(0, PEEKED).map((one) => {
-      const button = element(
-        "button",
-        { type: "button" },
-        element("b", { dir: "auto" }, placeOf(one)),
-        " ",
-        element("span", { dir: "auto" }, one.text.replace(/\s+/g, " ")),
-      );
-      button.addEventListener("click", () => this.#hooks.openRange(this.#turn, one, button));
-      return element("li", {}, button);
-    });
-    this.#sources.replaceChildren(
-      element("p", { class: "line" }, all),
-      element("ol", { class: "peek", "aria-label": "The nearest sources" }, items),
-    );
+  }
+
+  /** On a narrow screen the nearest sources stand where the answer will, until there is something to read. */
+  #showPeek() {
+    const { evidence, sentences, state } = this.#turn;
+    const shown = state === "asking" && !sentences.length && evidence ? evidence.slice(0, PEEKED) : [];
+    if (this.#peek.hidden === !shown.length) return;
+    if (this.#peek.contains(document.activeElement)) this.#sources.querySelector("button").focus({ preventScroll: true });
+    this.#peek.hidden = !shown.length;
+    this.#peek.replaceChildren(...passages(shown, (one, from) => this.#hooks.openRange(this.#turn, one, from)));
   }
 
   #showSentences() {
-    const { sentences, state } = this.#turn;
+    const { evidence, sentences, state } = this.#turn;
     const same = sentences.findIndex((one, index) => this.#shown[index]?.text !== one.text);
     const from = same < 0 ? sentences.length : same;
     for (const { node, gap } of this.#shown.splice(from)) {
@@ -120,10 +118,10 @@ export class TurnView {
       this.#shown.push({ text: one.text, node, gap });
     }
     const pending = this.#answer.querySelector(".pending");
-    if (state === "asking" && !pending) {
-      this.#answer.append(
-        element("span", { class: "pending" }, element("span", { class: "unseen" }, "The answer is being written and checked.")),
-      );
+    if (state === "asking" && evidence && !pending) {
+      // In words where nothing else stands, later as a sign.
+      const words = element("span", { class: sentences.length ? "unseen" : "words" }, "The answer is being written and checked");
+      this.#answer.append(element("span", { class: "pending" }, words));
     } else if (state !== "asking") {
       pending?.remove();
     }
@@ -158,18 +156,22 @@ export class TurnView {
   }
 
   #showEnd() {
-    const { state, answer } = this.#turn;
+    const { state, answer, sentences } = this.#turn;
     this.#state.replaceChildren();
     this.#after.replaceChildren();
     if (state === "asking") return;
-    if (state === "done" && answer.status !== "answered") this.#showRefusal();
+    if (state === "done" && answer.status !== "answered") {
+      this.#state.append(...refusal(answer, (one, from) => this.#hooks.openRange(this.#turn, one, from)));
+    }
     if (state === "stopped") this.#state.append(this.#said("You stopped this answer.", this.#kept()));
     if (state === "failed") {
       const { message } = this.#turn.error;
       this.#state.append(element("div", { class: "trouble", role: "alert" }, this.#said(message, this.#kept())));
     }
-    if (this.#turn.sentences.length) this.#after.append(this.#footnotes());
-    if (answer?.withheld.length) this.#after.append(this.#withheld());
+    if (sentences.length) {
+      this.#after.append(footnotes(this.#turn, (number, from) => this.#hooks.open(this.#turn, number, from)));
+    }
+    if (answer?.withheld.length) this.#after.append(withheldOf(answer));
     this.#after.append(this.#actions());
   }
 
@@ -181,75 +183,8 @@ export class TurnView {
     return this.#turn.sentences.length ? "What stands above was checked and holds." : "";
   }
 
-  #showRefusal() {
-    const { answer } = this.#turn;
-    this.#state.append(
-      element("p", { class: "refusal" }, "Your documents do not answer this."),
-      answer.reason && element("p", { class: "reason" }, sentenceOf(answer.reason)),
-    );
-    if (!answer.nearest.length) return;
-    const items = answer.nearest.map((one) => {
-      const button = element(
-        "button",
-        { type: "button", class: "nearby" },
-        element("span", { class: "passage", dir: "auto" }, one.text),
-        element("span", { class: "place", dir: "auto" }, placeOf(one)),
-      );
-      button.addEventListener("click", () => this.#hooks.openRange(this.#turn, one, button));
-      return element("li", {}, button);
-    });
-    this.#state.append(element("h3", {}, "What comes nearest"), element("ol", { class: "nearest" }, items));
-  }
-
-  #footnotes() {
-    const items = citationsOf(this.#turn).map((one) => {
-      const button = element(
-        "button",
-        { type: "button", class: "footnote", dir: "auto", "data-number": one.number },
-        element("span", { class: "number" }, String(one.number)),
-        element("span", { class: "place" }, placeOf(one)),
-        element("q", {}, one.cited_text.replace(/\s+/g, " ")),
-      );
-      button.addEventListener("click", () => this.#hooks.open(this.#turn, one.number, button));
-      return element("li", {}, button);
-    });
-    const loose = this.#turn.sentences.filter((one) => isLoose(one.sentence)).length;
-    const about =
-      loose > 0 &&
-      element(
-        "p",
-        { class: "loosely" },
-        element("span", { class: "sample", "aria-hidden": "true" }, "Dotted"),
-        `: ${loose === 1 ? "one sentence is" : `${loose} sentences are`} loosely supported. Compare with the source.`,
-      );
-    return element("section", { "aria-label": "Footnotes" }, element("ol", { class: "footnotes" }, items), about);
-  }
-
-  #withheld() {
-    const { withheld } = this.#turn.answer;
-    return element(
-      "details",
-      { class: "withheld" },
-      element("summary", {}, `${counted(withheld.length, "sentence was", "sentences were")} withheld`),
-      element("p", { class: "quiet" }, "The model wrote this, and the documents do not support it."),
-      element(
-        "ul",
-        {},
-        withheld.map((one) =>
-          element(
-            "li",
-            {},
-            element("b", { class: "unsupported" }, "Unsupported"),
-            element("span", { class: "unsaid", dir: "auto" }, one.text),
-            element("span", { class: "why", dir: "auto" }, sentenceOf(one.reason)),
-          ),
-        ),
-      ),
-    );
-  }
-
   #actions() {
-    const { state, answer } = this.#turn;
+    const { state, answer, error, updated } = this.#turn;
     const copy = element("button", { type: "button" }, "Copy with footnotes");
     copy.addEventListener("click", async () => {
       const copied = await copyText(turnAsMarkdown(this.#turn, location.origin));
@@ -257,9 +192,10 @@ export class TurnView {
     });
     const retry = element("button", { type: "button" }, state === "done" ? "Ask again" : "Try again");
     if (state === "failed") retry.className = "primary";
+    if (error?.wait) holdBack(retry, updated + error.wait * 1000, error.wait);
     retry.addEventListener("click", () => this.#hooks.retry(this.#turn));
     const took = answer && `${(answer.timings_ms.total / 1000).toFixed(1)} s`;
-    const facts = answer && [took, answer.model || "quoted, no model"].join(" · ");
+    const facts = answer && listed([took, answer.model || "quoted, no model"]);
     const hasText = this.#turn.sentences.length > 0 || state === "done";
     return element("p", { class: "actions" }, hasText && copy, retry, facts && element("span", { class: "facts" }, facts));
   }
@@ -276,11 +212,4 @@ export class TurnView {
     }
     this.#hooks.light(this.#turn, number);
   }
-}
-
-/** A reason that begins small and has no full stop, as a sentence of its own. */
-function sentenceOf(words) {
-  const [first = "", ...rest] = words;
-  const text = first.toUpperCase() + rest.join("");
-  return /[.!?…]$/.test(text) ? text : `${text}.`;
 }

@@ -2,8 +2,10 @@
 
 import { element } from "./dom.js";
 import { eventsOf } from "./events.js";
+import { pocket } from "./pocket.js";
 
 const KEY = "footnote.key";
+const OF_BROWSER = pocket(() => localStorage);
 
 /** What went wrong, in words for a person; `status` is 0 where the server could not be reached. */
 export class Failure extends Error {
@@ -32,14 +34,17 @@ function failureOf(status, text, header) {
   return new Failure(`The server answered with status ${status} and said no more.`, { status, wait });
 }
 
-function withKey(headers = {}) {
-  const key = localStorage.getItem(KEY);
+const keptKey = () => OF_BROWSER.get(KEY);
+
+function withKey(key, headers = {}) {
   return key ? { ...headers, Authorization: `Bearer ${key}` } : headers;
 }
 
-/** Asks for the key once, whoever waits for it. Resolves to whether one was given. */
+/** Asks for the key once, whoever waits for it, and says so where `sent` was refused. Resolves to whether one was
+    given; at once where another than `sent` has been given in the meantime. */
 let asking = null;
-function askForKey() {
+function askForKey(sent) {
+  if (!asking && hasKey() && keptKey() !== sent) return true;
   asking ??= new Promise((resolve) => {
     const field = element("input", {
       type: "password", name: "key", id: "key", autocomplete: "current-password", required: true,
@@ -51,6 +56,7 @@ function askForKey() {
         "form",
         { method: "dialog" },
         element("h2", { id: "key-title" }, "This server asks for a key"),
+        sent && element("p", { role: "alert" }, "That key was not accepted."),
         element("p", {}, "It is kept in this browser and sent to this server only."),
         element("label", { for: "key" }, "API key"),
         field,
@@ -64,7 +70,7 @@ function askForKey() {
     );
     dialog.addEventListener("close", () => {
       const given = dialog.returnValue === "use" && field.value.trim() !== "";
-      if (given) localStorage.setItem(KEY, field.value.trim());
+      if (given) OF_BROWSER.set(KEY, field.value.trim());
       dialog.remove();
       asking = null;
       resolve(given);
@@ -76,26 +82,27 @@ function askForKey() {
 }
 
 export function hasKey() {
-  return localStorage.getItem(KEY) !== null;
+  return keptKey() !== null;
 }
 
 export function forgetKey() {
-  localStorage.removeItem(KEY);
+  OF_BROWSER.remove(KEY);
 }
 
 /** A response that went well. Rejects with Failure, or with the AbortError of `signal`. */
 async function request(path, options = {}) {
   for (;;) {
+    const key = keptKey();
     let response;
     try {
-      response = await fetch(path, { ...options, headers: withKey(options.headers), cache: "no-store" });
+      response = await fetch(path, { ...options, headers: withKey(key, options.headers), cache: "no-store" });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new Failure(UNREACHABLE);
     }
     if (response.ok) return response;
     const text = await response.text().catch(() => "");
-    if (response.status === 401 && (await askForKey())) continue;
+    if (response.status === 401 && (await askForKey(key))) continue;
     throw failureOf(response.status, text, (name) => response.headers.get(name));
   }
 }
@@ -139,8 +146,6 @@ export function documents({ q = "", after = "", limit = 50 } = {}, signal) {
   return json(`/api/documents?${query}`, { signal });
 }
 
-export const documentInfo = (id, signal) => json(`/api/documents/${encodeURIComponent(id)}`, { signal });
-
 /** A stretch of a document's text, by code points. */
 export function text(id, start, end, signal) {
   const query = new URLSearchParams({ start, end });
@@ -166,8 +171,9 @@ export const evaluations = () => json("/api/evaluations");
 /** Sends one file; `progress` is called with the share that has left. Resolves to its result. */
 export async function upload(file, progress) {
   for (;;) {
-    const { status, body, header } = await send(file, progress);
-    if (status === 401 && (await askForKey())) continue;
+    const key = keptKey();
+    const { status, body, header } = await send(file, key, progress);
+    if (status === 401 && (await askForKey(key))) continue;
     try {
       const { results } = JSON.parse(body);
       if (results?.length) return results[0];
@@ -178,12 +184,12 @@ export async function upload(file, progress) {
   }
 }
 
-function send(file, progress) {
+function send(file, key, progress) {
   // fetch does not tell how much has left.
   return new Promise((resolve, reject) => {
     const sending = new XMLHttpRequest();
     sending.open("POST", "/api/documents");
-    for (const [name, value] of Object.entries(withKey())) sending.setRequestHeader(name, value);
+    for (const [name, value] of Object.entries(withKey(key))) sending.setRequestHeader(name, value);
     sending.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
     sending.onload = () =>
       resolve({

@@ -2,8 +2,10 @@
 
 import * as api from "./api.js";
 import { TurnView } from "./answer.js";
+import { Composer } from "./composer.js";
 import { counted, element, newId } from "./dom.js";
-import { announce } from "./notices.js";
+import { announce, notice } from "./notices.js";
+import { pocket } from "./pocket.js";
 import { advance, historyBefore, newTurn } from "./turns.js";
 import { greet } from "./welcome.js";
 
@@ -14,10 +16,11 @@ const INTERRUPTED = { message: "The page was closed before the answer was finish
 
 /** Names this tab for as long as it lives, reloads included. */
 function tabName() {
-  const kept = sessionStorage.getItem("footnote.tab");
+  const ofTab = pocket(() => sessionStorage);
+  const kept = ofTab.get("footnote.tab");
   if (kept) return kept;
   const name = newId();
-  sessionStorage.setItem("footnote.tab", name);
+  ofTab.set("footnote.tab", name);
   return name;
 }
 
@@ -26,51 +29,24 @@ export class Ask {
   #panel;
   #tab = tabName();
   #id = newId();
+  #wanted = null; // the conversation that is to be shown, while it is being looked up
   #views = new Map();
   #running = null; // {turn, abort} while a question is being answered here
+  #losesTurns = false; // whether it was said that the browser does not keep what is asked
   #thread = element("div", { class: "thread" });
   #heading = element("h1", { class: "unseen" }, "Conversation");
   #welcome = element("div", { class: "welcome" });
-  #field;
-  #quote = element("input", { type: "checkbox", id: "quote" });
-  #button = element("button", { class: "primary", type: "submit" }, "Ask");
-  #fresh = element("button", { type: "button", class: "fresh" }, "New conversation");
-  #form;
+  #composer = new Composer({
+    ask: (text) => this.ask(text),
+    stop: () => this.stop(),
+    begin: () => this.begin(),
+  });
 
   constructor(section, store, panel) {
     this.section = section;
     this.#store = store;
     this.#panel = panel;
-    this.#field = element("textarea", {
-      id: "question", rows: "1", dir: "auto", placeholder: "Ask your documents",
-      "aria-describedby": "question-hint", enterkeyhint: "send", autocomplete: "off",
-    });
-    this.#form = element(
-      "form",
-      { class: "composer", "aria-label": "Ask a question" },
-      element("label", { class: "unseen", for: "question" }, "Your question"),
-      element("div", { class: "box" }, this.#field, this.#button),
-      element(
-        "div",
-        { class: "under" },
-        element("label", { for: "quote", title: "Answer with the documents’ own sentences; no model writes" }, this.#quote, "Quote only"),
-        element("span", { id: "question-hint", class: "hint" }, "Enter asks, Shift and Enter begin a line"),
-        this.#fresh,
-      ),
-    );
-    section.append(this.#heading, this.#welcome, this.#thread, this.#form);
-    this.#form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      if (this.#running) this.stop();
-      else this.ask(this.#field.value);
-    });
-    this.#field.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-      event.preventDefault();
-      if (!this.#running) this.ask(this.#field.value);
-    });
-    this.#field.addEventListener("input", () => this.#grow());
-    this.#fresh.addEventListener("click", () => this.begin());
+    section.append(this.#heading, this.#welcome, this.#thread, this.#composer.element);
     store.addEventListener("change", ({ detail }) => this.#changed(detail));
     panel.addEventListener("opened", ({ detail }) => this.#opened(detail));
     panel.addEventListener("closed", () => this.#opened({ turn: null, number: null }));
@@ -85,17 +61,14 @@ export class Ask {
   }
 
   focus() {
-    this.#field.focus({ preventScroll: true });
+    this.#composer.focus();
   }
 
   /** An empty conversation; what is being answered in the one before is stopped. */
   begin() {
-    this.stop();
-    this.#id = newId();
-    this.#views.clear();
-    this.#thread.replaceChildren();
+    this.#wanted = null;
+    this.#become(newId());
     this.#panel.close();
-    this.#settle();
     history.replaceState(history.state, "", "/#ask");
     scrollTo(0, 0);
     this.focus();
@@ -103,18 +76,25 @@ export class Ask {
 
   /** Shows a kept conversation; whether there is one. */
   async open(id) {
+    this.#wanted = id;
     if (id === this.#id && !this.isEmpty) return true;
     const found = await this.#store.conversation(id);
+    if (this.#wanted !== id) return true; // another was asked for in the meantime
     if (!found) return false;
+    this.#become(id, found.turns);
+    const last = [...this.#views.values()].at(-1);
+    if (last) this.#scrollTo(last);
+    return true;
+  }
+
+  /** Another conversation takes the place of the one that was shown. */
+  #become(id, turns = []) {
     this.stop();
     this.#id = id;
     this.#views.clear();
     this.#thread.replaceChildren();
-    for (const turn of found.turns) this.#show(this.#awake(turn));
+    for (const turn of turns) this.#show(this.#awake(turn));
     this.#settle();
-    const last = [...this.#views.values()].at(-1);
-    if (last) this.#scrollTo(last);
-    return true;
   }
 
   /** What an earlier page of this tab, or a tab that is gone, was waiting for is not coming any more. */
@@ -132,7 +112,7 @@ export class Ask {
       view = new TurnView(turn, {
         open: (of, number, from) => this.#panel.openCitation(of, number, { from }),
         openRange: (of, range, from) => this.#panel.openRange(range, { turn: of, from }),
-        sources: (of) => this.#panel.showSources(of, { asked: true }),
+        sources: (of, from) => this.#panel.showSources(of, { asked: true, from }),
         light: (of, number) => this.#panel.light(of, number),
         retry: (of) => this.#again(of),
       });
@@ -155,30 +135,30 @@ export class Ask {
   async ask(text) {
     const question = text.trim();
     if (!question || this.#running) return;
-    this.#field.value = "";
-    this.#grow();
+    this.#composer.clear();
     await this.#run(
       newTurn({
         id: newId(),
         conversation: this.#id,
         question,
-        mode: this.#quote.checked ? "quote" : "compose",
+        mode: this.#composer.mode,
         now: Date.now(),
         tab: this.#tab,
       }),
     );
   }
 
-  /** The same question once more, in its place. */
+  /** The same question once more, in its place. The button that was pressed goes, so the question is focused. */
   #again(turn) {
     if (this.#running) return;
+    this.#views.get(turn.id)?.focus();
     this.#run({ ...newTurn({ ...turn, now: turn.created, tab: this.#tab }), updated: Date.now() });
   }
 
   async #run(asked) {
     const abort = new AbortController();
-    this.#running = { turn: asked, abort };
-    const running = this.#running;
+    const running = { turn: asked, abort, isForgotten: false };
+    this.#running = running;
     const view = this.#show(asked);
     this.#settle();
     this.#scrollTo(view);
@@ -187,7 +167,7 @@ export class Ask {
     announce("Looking through the documents.");
     const keep = async (turn) => {
       running.turn = { ...turn, updated: Date.now() };
-      const kept = running.forgotten ? null : this.#store.putTurn(running.turn).catch(() => {});
+      const kept = running.isForgotten ? null : this.#keep(running.turn);
       // What is shown as finished is on disk: a reload at that very moment does not lose it.
       if (turn.state !== "asking") await kept;
       if (this.#views.get(turn.id) === view) {
@@ -216,6 +196,17 @@ export class Ask {
     }
   }
 
+  /** Where the browser has no room for it, that is said once; the answer is shown all the same. */
+  async #keep(turn) {
+    try {
+      await this.#store.putTurn(turn);
+    } catch {
+      const words = "This browser has no room for this conversation: it is gone when the page is closed.";
+      if (!this.#losesTurns) notice(words, { seconds: 20 });
+      this.#losesTurns = true;
+    }
+  }
+
   #tell(event, turn) {
     if (event.event === "evidence") announce(`${counted(event.evidence.length, "source")} found.`);
     if (event.event === "sentence") announce(event.text);
@@ -230,28 +221,34 @@ export class Ask {
     }
   }
 
+  /** Ends what is being answered. The next question may be asked at once. */
   stop() {
-    this.#running?.abort.abort();
+    const running = this.#running;
+    this.#running = null;
+    running?.abort.abort();
+    this.#settle();
   }
 
   /** Another tab, or another part of this page, has changed what is kept. */
   async #changed({ kind, conversation, turn, elsewhere }) {
     if (conversation !== this.#id) return;
     if (kind === "removed") {
-      if (this.#running) this.#running.forgotten = true;
+      if (this.#running) this.#running.isForgotten = true;
       if (this.isEmpty) return;
-      this.stop();
-      this.#id = newId();
-      this.#views.clear();
-      this.#thread.replaceChildren();
-      this.#settle();
+      this.#become(newId());
+      this.#panel.dismiss();
+      if (location.hash === `#conversation=${conversation}`) history.replaceState(history.state, "", "/#ask");
       return;
     }
     if (kind !== "turn" || !elsewhere || turn === this.#running?.turn.id) return;
     const found = await this.#store.turn(turn);
     if (!found || found.conversation !== this.#id || turn === this.#running?.turn.id) return;
-    this.#show(this.#awake(found));
-    this.#panel.update(found);
+    // What has not changed is the same object still, so that it is not made anew on the page.
+    const shown = this.#views.get(turn)?.turn.evidence;
+    if (JSON.stringify(shown) === JSON.stringify(found.evidence)) found.evidence = shown;
+    const now = this.#awake(found);
+    this.#show(now);
+    this.#panel.update(now);
     this.#settle();
   }
 
@@ -262,16 +259,8 @@ export class Ask {
   #settle() {
     this.#heading.hidden = this.isEmpty;
     this.#welcome.hidden = !this.isEmpty;
-    this.#fresh.hidden = this.isEmpty;
     this.section.classList.toggle("empty", this.isEmpty);
-    this.#button.textContent = this.#running ? "Stop" : "Ask";
-    this.#button.classList.toggle("stop", this.#running !== null);
-    this.#field.placeholder = this.isEmpty ? "Ask your documents" : "Ask a follow-up";
-  }
-
-  #grow() {
-    this.#field.style.height = "auto";
-    this.#field.style.height = `${this.#field.scrollHeight + 2}px`;
+    this.#composer.settle({ isRunning: this.#running !== null, isEmpty: this.isEmpty });
   }
 
   async greet() {

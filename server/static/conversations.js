@@ -1,6 +1,6 @@
 // The conversations kept in this browser: listed, opened, renamed, exported, deleted with a way back.
 
-import { download, element } from "./dom.js";
+import { download, element, focusKept, replaceKept } from "./dom.js";
 import { conversationAsMarkdown, fileName } from "./markdown.js";
 import { notice } from "./notices.js";
 
@@ -11,6 +11,7 @@ export class Conversations {
   #store;
   #list = element("div", { class: "kept-list" });
   #renaming = null;
+  #title = element("h1", { id: "conversations-title", tabindex: "-1" }, "Conversations");
 
   constructor(section, store) {
     this.section = section;
@@ -19,7 +20,7 @@ export class Conversations {
       element(
         "header",
         { class: "section-head" },
-        element("h1", { id: "conversations-title", tabindex: "-1" }, "Conversations"),
+        this.#title,
         element(
           "p",
           { class: "lead" },
@@ -35,6 +36,7 @@ export class Conversations {
 
   async show() {
     const found = await this.#store.conversations();
+    this.#renaming = null; // its row goes with the others
     if (!found.length) {
       this.#list.replaceChildren(
         element("p", { class: "nothing" }, "No conversations yet. ", element("a", { href: "/#ask" }, "Ask something"), "."),
@@ -47,7 +49,8 @@ export class Conversations {
           const day = DAY.format(one.updated);
           return all.set(day, [...(all.get(day) ?? []), one]);
         }, new Map());
-    this.#list.replaceChildren(
+    replaceKept(
+      this.#list,
       ...[...days].map(([day, conversations]) =>
         element(
           "section",
@@ -59,16 +62,16 @@ export class Conversations {
       element(
         "p",
         { class: "actions" },
-        element("button", { type: "button", onclick: () => this.#exportAll() }, "Export all as JSON"),
+        element("button", { type: "button", "data-key": "all", onclick: () => this.#exportAll() }, "Export all as JSON"),
       ),
     );
   }
 
   #row(one) {
-    const link = element("a", { class: "title", href: `/#conversation=${one.id}`, dir: "auto" }, one.title);
+    const link = element("a", { class: "title", href: `/#conversation=${one.id}`, dir: "auto", "data-key": one.id }, one.title);
     const name = (word) => `${word} “${one.title}”`;
     const act = (word, work) =>
-      element("button", { type: "button", "aria-label": name(word), onclick: work }, word);
+      element("button", { type: "button", "aria-label": name(word), "data-key": `${word} ${one.id}`, onclick: work }, word);
     const row = element(
       "li",
       { class: "row" },
@@ -96,7 +99,7 @@ export class Conversations {
       const title = field.value.trim();
       if (keeps && title && title !== one.title) await this.#store.rename(one.id, title);
       await this.show();
-      this.#list.querySelector(`a[href="/#conversation=${one.id}"]`)?.focus();
+      focusKept(this.#list, one.id);
     };
     const form = element(
       "form",
@@ -129,12 +132,17 @@ export class Conversations {
   }
 
   async #remove(row, one) {
-    const beside = row.nextElementSibling ?? row.previousElementSibling;
-    const next = beside?.querySelector("a")?.getAttribute("href");
+    const next = (row.nextElementSibling ?? row.previousElementSibling)?.querySelector("a").dataset.key;
     const removed = await this.#store.remove(one.id);
     await this.show();
-    const focus = next ? this.#list.querySelector(`a[href="${next}"]`) : document.getElementById("conversations-title");
-    focus?.focus();
-    if (removed) notice(`Deleted “${one.title}”.`, { undo: () => this.#store.restore(removed) });
+    if (!next || !focusKept(this.#list, next)) this.#title.focus();
+    if (!removed) return;
+    notice(`Deleted “${one.title}”.`, {
+      undo: async () => {
+        await this.#store.restore(removed);
+        await this.show();
+        focusKept(this.#list, one.id);
+      },
+    });
   }
 }

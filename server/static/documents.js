@@ -1,11 +1,12 @@
 // What the collection holds: added by drop, by choice or by paste, searched, opened, deleted with a way back.
 
 import * as api from "./api.js";
-import { counted, element, inBytes } from "./dom.js";
+import { counted, element, focusKept, inBytes, listed, replaceKept } from "./dom.js";
 import { announce, notice } from "./notices.js";
 import { Uploads } from "./uploads.js";
 
 const PAGE = 50;
+const MOST = 200; // that the server gives at once
 const TYPING_MS = 200;
 
 export class Documents {
@@ -17,7 +18,8 @@ export class Documents {
   #dropped;
   #uploads;
   #searching = new AbortController();
-  #leaving = new Map(); // documents that are to be deleted, by id, with what deletes them at once
+  #shownFor = ""; // the search of which the list shows what was found
+  #leaving = new Set(); // ids of documents that are to be deleted
 
   constructor(section, panel) {
     this.section = section;
@@ -25,6 +27,7 @@ export class Documents {
     this.#uploads = new Uploads(() => this.show());
     this.#search = element("input", {
       type: "search", id: "search", placeholder: "Search titles", autocomplete: "off", dir: "auto",
+      maxlength: "200",
     });
     let typing = 0;
     this.#search.addEventListener("input", () => {
@@ -45,7 +48,7 @@ export class Documents {
       this.#rest,
     );
     addEventListener("pagehide", () => {
-      for (const id of this.#leaving.keys()) api.removeDocument(id, { keepalive: true }).catch(() => {});
+      for (const id of this.#leaving) api.removeDocument(id, { keepalive: true }).catch(() => {});
     });
   }
 
@@ -143,14 +146,9 @@ export class Documents {
   async #describe() {
     try {
       const found = await api.collection();
-      this.#state.replaceChildren(
-        [
-          counted(found.documents, "document"),
-          counted(found.passages, "passage"),
-          inBytes(found.bytes),
-          found.model ? `answered by ${found.model}` : "quotations only",
-        ].join(" · "),
-      );
+      const model = found.model ? `answered by ${found.model}` : "quotations only";
+      const facts = [counted(found.documents, "document"), counted(found.passages, "passage"), inBytes(found.bytes), model];
+      this.#state.replaceChildren(listed(facts));
       if (api.hasKey()) {
         const forget = element("button", { type: "button" }, "Forget the key");
         forget.addEventListener("click", () => {
@@ -158,7 +156,7 @@ export class Documents {
           forget.remove();
           notice("The key is forgotten.", { seconds: 3 });
         });
-        this.#state.append(" · ", forget);
+        this.#state.append("\u00a0· ", forget);
       }
     } catch (error) {
       this.#state.textContent = error.message;
@@ -169,9 +167,11 @@ export class Documents {
     this.#searching.abort();
     this.#searching = new AbortController();
     const q = this.#search.value.trim();
+    // What is looked at again is as long as it was, so that nothing under the eyes goes away.
+    const limit = after || q !== this.#shownFor ? PAGE : Math.min(Math.max(PAGE, this.#list.childElementCount), MOST);
     let found;
     try {
-      found = await api.documents({ q, after, limit: PAGE }, this.#searching.signal);
+      found = await api.documents({ q, after, limit }, this.#searching.signal);
     } catch (error) {
       if (error.name !== "AbortError") {
         const again = element("button", { type: "button", onclick: () => this.#load(after) }, "Try again");
@@ -181,25 +181,34 @@ export class Documents {
     }
     const rows = found.documents.filter((one) => !this.#leaving.has(one.id)).map((one) => this.#row(one));
     if (after) this.#list.append(...rows);
-    else this.#list.replaceChildren(...rows);
+    else replaceKept(this.#list, ...rows);
+    this.#shownFor = q;
     const words = q
       ? [`No document is called “${q}”.`]
       : ["The collection is empty. Add a document, and ask about it a few seconds later."];
     const nothing = !this.#list.childElementCount && element("span", { class: "nothing", dir: "auto" }, words);
     const next =
-      found.next && element("button", { type: "button", onclick: () => this.#load(found.next) }, "Show more");
+      found.next && element("button", { type: "button", onclick: () => this.#more(found.next) }, "Show more");
     const count = q && found.documents.length > 0 && element("span", { class: "facts" }, `${found.total} found`);
     this.#rest.replaceChildren(...[nothing, next, count].filter(Boolean));
     if (q) announce(`${counted(found.total, "document")} found.`);
+  }
+
+  /** The next page of the list. Its first document is focused, since the button that was pressed goes. */
+  async #more(next) {
+    const count = this.#list.childElementCount;
+    await this.#load(next);
+    this.#list.children[count]?.querySelector("button").focus({ preventScroll: true });
   }
 
   #row(one) {
     const title = one.title || one.uri;
     const range = { document_id: one.id, title, uri: one.uri, page: null, start: 0, end: 0 };
     const file = fileOf(one.uri, title);
-    const open = element("button", { type: "button", class: "title", dir: "auto" }, title);
+    const open = element("button", { type: "button", class: "title", dir: "auto", "data-key": one.id }, title);
     open.addEventListener("click", () => this.#panel.openRange(range, { from: open }));
-    const remove = element("button", { type: "button", "aria-label": `Delete “${title}”` }, "Delete");
+    const name = { "aria-label": `Delete “${title}”`, "data-key": `Delete ${one.id}` };
+    const remove = element("button", { type: "button", ...name }, "Delete");
     const row = element(
       "li",
       { class: "row" },
@@ -210,8 +219,9 @@ export class Documents {
         element(
           "span",
           { class: "facts" },
-          element("bdi", {}, file),
-          `${file && " · "}${counted(one.passages, "passage")} · ${counted(one.characters, "character")}`,
+          file && element("bdi", {}, file),
+          file && "\u00a0· ",
+          listed([counted(one.passages, "passage"), counted(one.characters, "character")]),
         ),
       ),
       element("div", { class: "acts" }, remove),
@@ -222,29 +232,37 @@ export class Documents {
 
   /** Gone from the list at once, from the collection when the time to take it back is over. */
   #remove(row, one, title) {
-    const beside = row.nextElementSibling ?? row.previousElementSibling;
+    const before = row.nextElementSibling;
+    const beside = before ?? row.previousElementSibling;
     row.remove();
     (beside?.querySelector("button") ?? document.getElementById("documents-title")).focus();
-    this.#leaving.set(one.id, row);
+    this.#leaving.add(one.id);
     notice(`Deleted “${title}”.`, {
-      undo: () => {
+      undo: async () => {
         this.#leaving.delete(one.id);
-        this.#load();
+        // Where it was, unless the list has been loaded anew: then where it belongs.
+        if (before ? before.isConnected : this.#list.isConnected) this.#list.insertBefore(row, before);
+        else await this.#load();
+        focusKept(this.#list, one.id);
       },
       done: async () => {
         try {
           await api.removeDocument(one.id);
+          this.#leaving.delete(one.id);
+          if (this.#list.childElementCount) this.#describe();
+          else this.show();
         } catch (error) {
-          if (error.status !== 404) notice(`“${title}” was not deleted. ${error.message}`);
+          this.#leaving.delete(one.id);
+          if (error.status === 404) return;
+          notice(`“${title}” was not deleted. ${error.message}`);
+          this.show();
         }
-        this.#leaving.delete(one.id);
-        this.show();
       },
     });
   }
 }
 
-/** The last part of where a document came from, where it says more than the title. */
+/** The last part of where a document came from, or its ending alone where the title says the rest. */
 function fileOf(uri, title) {
   let name = uri.split(/[/\\]/).at(-1) ?? "";
   try {
@@ -252,5 +270,7 @@ function fileOf(uri, title) {
   } catch {
     // It stays as it is.
   }
+  const ending = name.startsWith(title) ? /^\.(\w{1,8})$/.exec(name.slice(title.length)) : null;
+  if (ending) return ending[1].toUpperCase();
   return name === title ? "" : name;
 }

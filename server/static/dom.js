@@ -12,9 +12,38 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
+/**
+ * Puts these children in the place of others. Where one of them has the focus, the new one of the same `data-key`
+ * has it then.
+ */
+export function replaceKept(place, ...children) {
+  const focused = document.activeElement;
+  const key = place.contains(focused) ? focused.dataset.key : null;
+  place.replaceChildren(...children);
+  if (key) focusKept(place, key);
+}
+
+/** Focuses what has this `data-key`; whether there is such a one. */
+export function focusKept(place, key) {
+  const found = place.querySelector(`[data-key="${CSS.escape(key)}"]`);
+  found?.focus();
+  return Boolean(found);
+}
+
 /** "1 passage", "2 passages", "3,400 passages". */
 export function counted(count, one, many = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+}
+
+/** With a capital first letter. */
+export function capitalised(words) {
+  const [first = "", ...rest] = words;
+  return first.toUpperCase() + rest.join("");
+}
+
+/** Facts in a row; a line never begins with the dot between two. What is empty is left out. */
+export function listed(facts) {
+  return facts.filter(Boolean).join("\u00a0· ");
 }
 
 /** A size for people, in powers of a thousand, as the command line says it. */

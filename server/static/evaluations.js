@@ -1,9 +1,12 @@
 // The runs of `footnote eval`, the latest first, each a page of its own.
 
 import * as api from "./api.js";
-import { counted, element } from "./dom.js";
+import { element, listed } from "./dom.js";
 
 const WHEN = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeStyle: "short" });
+
+/** What was asked for, by what a run calls it. */
+const ASKED = { compose: "written answers", quote: "quotations", retrieval: "retrieval only", claims: "the verifier alone" };
 
 export class Evaluations {
   #list = element("div");
@@ -41,19 +44,15 @@ export class Evaluations {
 }
 
 function row(one) {
-  const judged = one.judged > 0 ? `${one.right.toLocaleString("en")} of ${one.judged.toLocaleString("en")} right` : "not judged";
+  const facts = [one.gold, WHEN.format(new Date(one.created)), ASKED[one.asking] ?? one.asking, one.model];
   return element(
     "li",
     { class: "row" },
     element(
       "div",
       { class: "what" },
-      element("a", { class: "title", href: one.url, target: "_blank", rel: "noopener", dir: "auto" }, one.name),
-      element(
-        "span",
-        { class: "facts" },
-        [WHEN.format(new Date(one.created)), counted(one.questions, "question"), judged, one.model].filter(Boolean).join(" · "),
-      ),
+      element("a", { class: "title", href: one.url, target: "_blank", rel: "noopener" }, one.title),
+      element("span", { class: "facts", dir: "auto" }, listed(facts)),
     ),
   );
 }

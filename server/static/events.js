@@ -1,7 +1,7 @@
 // Server-sent events from the body of a POST, which EventSource cannot make.
 
 /** Takes the text of a stream as it comes, in any pieces, and gives back each finished event. */
-export class EventParser {
+class EventParser {
   #rest = "";
   #event = "";
   #data = [];

@@ -4,6 +4,7 @@ import { Ask } from "./ask.js";
 import { Conversations } from "./conversations.js";
 import { Documents } from "./documents.js";
 import { Evaluations } from "./evaluations.js";
+import { notice } from "./notices.js";
 import { SourcePanel } from "./source.js";
 import { openStore } from "./store.js";
 
@@ -19,11 +20,23 @@ const views = {
   evaluations: new Evaluations(document.getElementById("evaluations")),
 };
 
+let shows = 0; // counts, so that a slow one does not overwrite a later one
+let shownAt = location.href;
+
 /** Shows the view that the part of the address after # names; "conversation=ID" is a conversation. */
 async function show({ moves }) {
-  const [name, id] = location.hash.slice(1).split("=");
-  const shown = name in views ? name : "ask";
-  if (name === "conversation" && !(await ask.open(id))) history.replaceState(history.state, "", "/#ask");
+  shows += 1;
+  const showing = shows;
+  const [name, id = ""] = location.hash.slice(1).split("=");
+  const shown = Object.hasOwn(views, name) ? name : "ask";
+  const isMissing = name === "conversation" && !(await ask.open(id));
+  if (showing !== shows) return;
+  if (isMissing) notice("This conversation is not in this browser.");
+  // The address says what is shown, so that a reload shows it again.
+  if (isMissing || name === "ask") {
+    history.replaceState(history.state, "", ask.isEmpty ? "/#ask" : `/#conversation=${ask.conversation}`);
+  }
+  shownAt = location.href;
   for (const [key, view] of Object.entries(views)) view.section.hidden = key !== shown;
   for (const link of document.querySelectorAll("[data-view]")) {
     if (link.dataset.view === shown) link.setAttribute("aria-current", "page");
@@ -68,9 +81,17 @@ document.addEventListener("click", (event) => {
   history.pushState({}, "", link.getAttribute("href"));
   show({ moves: true });
 });
-addEventListener("popstate", () => show({ moves: false }));
+addEventListener("popstate", async () => {
+  // The same address again: what covered the page has been put away, and nothing else.
+  const isElsewhere = location.href !== shownAt;
+  if (isElsewhere) panel.dismiss();
+  await show({ moves: false });
+  const range = addressed();
+  if (range && isElsewhere) panel.openRange(range);
+});
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && panel.isOpen && !event.defaultPrevented && !event.target.closest("dialog, .renaming")) panel.close();
+  if (event.key !== "Escape" || event.defaultPrevented || event.isComposing || !panel.isOpen) return;
+  if (!event.target.closest('dialog, .renaming, [type="search"]')) panel.close();
 });
 
 ask.greet();

@@ -3,12 +3,13 @@
 import { element } from "./dom.js";
 
 const SECONDS = 8;
+const SAID = 20;
 
-/** Says `text` to a screen reader when it has finished what it is saying. */
+/** Says `text` to a screen reader when it has finished what it is saying: each a line, so that none is lost. */
 export function announce(text) {
   const region = document.getElementById("announcer");
-  // The same words twice are news twice.
-  region.textContent = region.textContent === text ? `${text}\u00a0` : text;
+  region.append(element("span", {}, `${text} `));
+  if (region.childElementCount > SAID) region.firstElementChild.remove();
 }
 
 /**
@@ -30,6 +31,7 @@ export function notice(text, { undo = null, done = () => {}, seconds = SECONDS }
   };
   const start = () => {
     clearTimeout(timer);
+    if (line.matches(":hover, :focus-within")) return;
     timer = setTimeout(() => end(done), seconds * 1000);
   };
   button?.addEventListener("click", () => end(undo));

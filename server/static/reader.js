@@ -9,6 +9,9 @@ import { slice } from "./offsets.js";
 const AROUND = 6_000;
 const MORE = 16_000;
 
+/** How many of them the page holds at most: what is far behind is dropped, and loaded again on the way back. */
+const MOST = 160_000;
+
 /** Shows one document in `scroller`. `ranges` are `{start, end, number?}`; one of them is the active one. */
 export class Reader {
   #scroller;
@@ -19,8 +22,7 @@ export class Reader {
   #ranges = [];
   #active = 0;
   #pages = [];
-  #start = 0;
-  #end = 0;
+  #chunks = []; // what is on the page, in order: {start, end, node}
   #length = 0;
   #busy = { before: false, after: false };
   #before = element("p", { class: "edge before" });
@@ -33,6 +35,14 @@ export class Reader {
       root: scroller,
       rootMargin: "900px 0px",
     });
+  }
+
+  get #start() {
+    return this.#chunks[0]?.start ?? 0;
+  }
+
+  get #end() {
+    return this.#chunks.at(-1)?.end ?? 0;
   }
 
   /** Loads what is around the active range and shows it. Resolves to the document's `{title, uri, …}`. */
@@ -49,7 +59,7 @@ export class Reader {
   async activate(active) {
     this.#active = active;
     const range = this.#ranges[active];
-    if (range.start >= this.#start && range.end <= this.#end) {
+    if (this.#chunks.length && range.start >= this.#start && range.end <= this.#end) {
       this.#highlight();
       this.reveal();
       return;
@@ -62,6 +72,8 @@ export class Reader {
   close() {
     this.#abort.abort();
     this.#watcher.disconnect();
+    this.#chunks = [];
+    this.#body.replaceChildren();
     this.#body.remove();
     this.#before.remove();
     this.#after.remove();
@@ -82,10 +94,9 @@ export class Reader {
     const part = this.#cut(found, found.start, found.text, range.start, range.end);
     this.#length = found.length;
     this.#pages = found.pages ?? [];
-    this.#start = part.start;
-    this.#end = part.end;
     this.#watcher.disconnect();
-    this.#body.replaceChildren(this.#chunk(part));
+    this.#chunks = [this.#chunk(part)];
+    this.#body.replaceChildren(this.#chunks[0].node);
     this.#busy = { before: false, after: false };
     this.#scroller.append(this.#before, this.#body, this.#after);
     this.#highlight();
@@ -139,7 +150,7 @@ export class Reader {
       const mark = element("mark", { "data-ranges": inside.join(" "), "data-start": part.start }, part.text);
       chunk.append(mark);
     }
-    return chunk;
+    return { start, end, node: chunk };
   }
 
   #highlight() {
@@ -179,24 +190,7 @@ export class Reader {
     const { signal } = this.#abort;
     const edge = side === "before" ? this.#before : this.#after;
     try {
-      if (side === "before") {
-        const end = this.#start;
-        const found = await api.text(this.#id, Math.max(0, end - MORE), end, signal);
-        const part = this.#cut({ ...found, end, length: end }, found.start, found.text, end - 1, end);
-        const height = this.#scroller.scrollHeight;
-        const at = this.#scroller.scrollTop;
-        this.#start = part.start;
-        this.#body.prepend(this.#chunk(part));
-        this.#scroller.scrollTop = at + this.#scroller.scrollHeight - height;
-      } else {
-        const start = this.#end;
-        const found = await api.text(this.#id, start, start + MORE, signal);
-        const part = this.#cut(found, start, found.text, start, start + 1);
-        this.#end = part.end;
-        this.#body.append(this.#chunk(part));
-      }
-      this.#highlight();
-      this.#edges();
+      await (side === "before" ? this.#moreBefore(signal) : this.#moreAfter(signal));
     } catch (error) {
       if (error.name === "AbortError" || signal.aborted) return;
       edge.replaceChildren(
@@ -210,5 +204,47 @@ export class Reader {
     // The observer reports changes only: look again, should the end still be near.
     this.#watcher.unobserve(edge);
     this.#watcher.observe(edge);
+  }
+
+  async #moreBefore(signal) {
+    const end = this.#start;
+    const found = await api.text(this.#id, Math.max(0, end - MORE), end, signal);
+    // Dropped in the meantime, or another document is open: what has come does not fit any more.
+    if (signal.aborted || end !== this.#start) return;
+    const chunk = this.#chunk(this.#cut({ ...found, end, length: end }, found.start, found.text, end - 1, end));
+    this.#unmoved(() => {
+      this.#chunks.unshift(chunk);
+      this.#body.prepend(chunk.node);
+      this.#edges();
+    });
+    while (this.#isLong()) this.#chunks.pop().node.remove();
+    this.#highlight();
+    this.#edges();
+  }
+
+  async #moreAfter(signal) {
+    const start = this.#end;
+    const found = await api.text(this.#id, start, start + MORE, signal);
+    if (signal.aborted || start !== this.#end) return;
+    const chunk = this.#chunk(this.#cut(found, start, found.text, start, start + 1));
+    this.#chunks.push(chunk);
+    this.#body.append(chunk.node);
+    this.#unmoved(() => {
+      while (this.#isLong()) this.#chunks.shift().node.remove();
+      this.#edges();
+    });
+    this.#highlight();
+  }
+
+  #isLong() {
+    return this.#end - this.#start > MOST && this.#chunks.length > 2;
+  }
+
+  /** Changes what stands above, or beyond, without moving what is read. */
+  #unmoved(change) {
+    const { node } = this.#chunks.at(-1);
+    const before = node.getBoundingClientRect().bottom;
+    change();
+    this.#scroller.scrollTop += node.getBoundingClientRect().bottom - before;
   }
 }

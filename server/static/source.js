@@ -1,11 +1,12 @@
 // The right-hand side: the sources of a question, and a document opened at the words that were cited.
 
-import { copyText, element } from "./dom.js";
+import { element } from "./dom.js";
 import { pageAt } from "./marks.js";
-import { announce, notice } from "./notices.js";
+import { announce } from "./notices.js";
 import { Reader } from "./reader.js";
+import { headOf, placesOf, SourceFoot } from "./source_frame.js";
 import { SourceList } from "./source_list.js";
-import { addressOf, citationsOf, placeOf } from "./turns.js";
+import { citationsOf, placeOf } from "./turns.js";
 
 const NARROW = matchMedia("(max-width: 47.99rem)");
 
@@ -15,10 +16,12 @@ export class SourcePanel extends EventTarget {
   #head = element("header", { class: "source-head" });
   #scroller = element("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "Text of the source" });
   #foot = element("footer", { class: "source-foot" });
+  #controls = new SourceFoot(this.#foot, (by) => this.step(by));
   #reader;
   #turn = null;
   #stops = []; // what previous and next go through: citations of one turn, or one range
   #at = 0;
+  #loaded = null; // the stops of which the reader shows the text
   #list;
   #opened = 0; // counts openings, so that a slow one does not overwrite a later one
   #returnTo = null;
@@ -28,7 +31,8 @@ export class SourcePanel extends EventTarget {
     this.#panel = panel;
     panel.append(this.#head, this.#scroller, this.#foot);
     this.#reader = new Reader(this.#scroller);
-    this.#list = new SourceList(this.#scroller, (one, from) => this.openRange(one, { turn: this.#turn, from }));
+    // What is pressed in the list goes with it: the focus will return to what opened the list.
+    this.#list = new SourceList(this.#scroller, (one) => this.openRange(one, { turn: this.#turn }));
     panel.addEventListener("keydown", (event) => this.#key(event));
     NARROW.addEventListener("change", () => this.#layer());
     addEventListener("popstate", () => this.isOpen && NARROW.matches && this.#shut());
@@ -38,28 +42,21 @@ export class SourcePanel extends EventTarget {
     return !this.#panel.hidden;
   }
 
-  /** The reader, for who wants to know what is marked. */
-  get reader() {
-    return this.#reader;
-  }
-
   /** The sources of a turn, as they are now; `turn.evidence` is null while they are looked for. On a narrow
       screen they stand in the turn itself, and the panel opens only when asked to. */
-  showSources(turn, { asked = false } = {}) {
+  showSources(turn, { asked = false, from = null } = {}) {
     if (NARROW.matches && !asked) return;
     this.#opened += 1;
     this.#turn = turn;
     this.#stops = [];
-    this.#reader.close();
-    this.#show();
+    this.#unload();
+    this.#show(from ?? (asked ? null : document.activeElement));
     this.#panel.dataset.mode = "sources";
-    this.#head.replaceChildren(
-      element("div", { class: "source-title" }, element("h2", { tabindex: "-1" }, "Sources")),
-      this.#closeButton(),
-    );
-    this.#foot.replaceChildren();
+    this.#head.replaceChildren(...headOf("Sources", [], () => this.close()));
+    this.#foot.hidden = true;
     this.#scroller.scrollTop = 0;
     this.#list.show(turn);
+    this.#tell("opened", { turn: null, number: null });
     if (asked) this.#scroller.focus({ preventScroll: true });
   }
 
@@ -87,27 +84,30 @@ export class SourcePanel extends EventTarget {
     return at >= 0 ? this.#open(turn, cited, at, from) : this.#open(turn, [range], 0, from);
   }
 
-  async #open(turn, stops, at, from) {
+  async #open(turn, wanted, at, from) {
+    const stops = this.#loaded && keyOf(this.#loaded) === keyOf(wanted) ? this.#loaded : wanted;
     const stop = stops[at];
-    const isSame = this.isOpen && this.#panel.dataset.mode === "document" && this.#stops[this.#at];
-    const stays = isSame && this.#stops === stops && isSame.document_id === stop.document_id;
-    if (from) this.#returnTo = from;
+    const stays = this.#loaded === stops && stops[this.#at].document_id === stop.document_id;
     this.#opened += 1;
     const opening = this.#opened;
     this.#turn = turn;
     this.#stops = stops;
     this.#at = at;
-    this.#show();
+    this.#show(from);
     this.#panel.dataset.mode = "document";
-    this.#tellOpened();
-    this.#heading(stop, { title: stop.title || "Opening …" });
-    this.#controls();
+    this.#tell("opened", { turn: turn?.id ?? null, number: turn ? (stop.number ?? null) : null });
+    if (!stays) this.#heading(stop, { title: stop.title || "Opening …" });
+    this.#foot.hidden = false;
+    this.#controls.show(stops, at, stop.cited_text !== undefined);
+    const isStepping = document.activeElement?.closest(".step");
     const here = stops.filter((one) => one.document_id === stop.document_id);
     try {
       if (stays) {
         await this.#reader.activate(here.indexOf(stop));
+        if (opening !== this.#opened) return;
         this.#heading(stop, stop);
       } else {
+        this.#loaded = null;
         this.#scroller.replaceChildren();
         const ranges = here.map(({ start, end, number }) => ({ start, end, number }));
         const found = await this.#reader.open(stop.document_id, ranges, here.indexOf(stop));
@@ -115,7 +115,8 @@ export class SourcePanel extends EventTarget {
         const page = stop.page ?? pageAt(found.pages ?? [], stop.start);
         this.#heading({ ...stop, page }, found);
       }
-      this.#scroller.focus({ preventScroll: true });
+      this.#loaded = stops;
+      if (!isStepping) this.#scroller.focus({ preventScroll: true });
       const marked = stop.cited_text ?? stop.text ?? this.#reader.marked();
       announce(`Opened ${placeOf(stop)}. ${marked && `Marked: ${marked}`}`);
     } catch (error) {
@@ -127,7 +128,7 @@ export class SourcePanel extends EventTarget {
   #failed(stop, error) {
     const isGone = error.status === 404;
     const kept = stop.cited_text ?? stop.text;
-    this.#reader.close();
+    this.#unload();
     this.#scroller.replaceChildren(
       element(
         "div",
@@ -148,10 +149,7 @@ export class SourcePanel extends EventTarget {
   }
 
   #heading(stop, found) {
-    const facts = [
-      stop.page === null || stop.page === undefined ? null : `Page ${stop.page}`,
-      stop.end > stop.start && `characters ${stop.start.toLocaleString("en")} to ${stop.end.toLocaleString("en")}`,
-    ].filter(Boolean);
+    const title = found.title || stop.title || found.uri || "Untitled";
     const back =
       this.#turn?.evidence &&
       element(
@@ -159,61 +157,13 @@ export class SourcePanel extends EventTarget {
         { type: "button", class: "back", onclick: () => this.showSources(this.#turn, { asked: true }) },
         "All sources",
       );
-    this.#head.replaceChildren(
-      element(
-        "div",
-        { class: "source-title" },
-        element("h2", { dir: "auto" }, found.title || stop.title || found.uri || "Untitled"),
-        element("p", { class: "facts" }, facts.join(" · "), back ? " · " : null, back),
-      ),
-      this.#closeButton(),
-    );
-  }
-
-  #controls() {
-    const stop = this.#stops[this.#at];
-    const many = this.#stops.length > 1;
-    const step = (by, words, sign) =>
-      element(
-        "button",
-        {
-          type: "button", class: "step", "aria-label": words,
-          "aria-disabled": String(!this.#stops[this.#at + by]), onclick: () => this.step(by),
-        },
-        sign,
-      );
-    const link = element("a", { href: addressOf(stop), class: "address" }, "Copy link");
-    link.addEventListener("click", async (event) => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-      event.preventDefault();
-      const copied = await copyText(link.href);
-      notice(copied ? "The link is copied." : link.href, { seconds: copied ? 3 : 20 });
-    });
-    const number = stop.number && this.#turn && stop.cited_text !== undefined ? stop.number : null;
-    this.#foot.replaceChildren(
-      ...(number !== null
-        ? [
-            element(
-              "div",
-              { class: "steps" },
-              many && step(-1, "Previous footnote", "←"),
-              element("span", { class: "where" }, many ? `Footnote ${this.#at + 1} of ${this.#stops.length}` : "Footnote 1"),
-              many && step(1, "Next footnote", "→"),
-            ),
-          ]
-        : [element("span", { class: "where" })]),
-      link,
-    );
+    this.#head.replaceChildren(...headOf(title, [...placesOf(stop), ...(back ? [back] : [])], () => this.close()));
   }
 
   /** To the next or the previous citation; at an end it stays. */
   step(by) {
     const at = this.#at + by;
-    if (!this.#stops[at]) return;
-    const held = document.activeElement?.closest?.(".step")?.getAttribute("aria-label");
-    this.#open(this.#turn, this.#stops, at, null).then(() => {
-      if (held) this.#foot.querySelector(`[aria-label="${held}"]`)?.focus();
-    });
+    if (this.#stops[at]) this.#open(this.#turn, this.#stops, at, null);
   }
 
   /** Shows that a footnote is hovered or focused; null ends it. */
@@ -240,12 +190,10 @@ export class SourcePanel extends EventTarget {
     event.preventDefault();
   }
 
-  #closeButton() {
-    const words = "Close the source";
-    return element("button", { type: "button", class: "close", "aria-label": words, onclick: () => this.close() }, "×");
-  }
-
-  #show() {
+  /** The focus will go back to `from`, or else to where it was when the panel opened. */
+  #show(from) {
+    const focused = document.activeElement;
+    this.#returnTo = from ?? this.#returnTo ?? (this.#panel.contains(focused) ? null : focused);
     if (this.isOpen) return;
     this.#panel.hidden = false;
     document.body.dataset.source = "open";
@@ -275,7 +223,7 @@ export class SourcePanel extends EventTarget {
 
   #shut({ moves = true } = {}) {
     this.#opened += 1;
-    this.#reader.close();
+    this.#unload();
     this.#panel.hidden = true;
     delete document.body.dataset.source;
     this.#layer();
@@ -283,17 +231,21 @@ export class SourcePanel extends EventTarget {
     this.#returnTo = null;
     this.#tell("closed");
     if (!moves) return;
-    if (back?.isConnected) back.focus();
+    if (back?.isConnected && back !== document.body) back.focus();
     else document.getElementById("main").focus({ preventScroll: true });
   }
 
-  #tellOpened() {
-    const stop = this.#stops[this.#at];
-    const detail = { turn: this.#turn?.id ?? null, number: this.#turn ? (stop.number ?? null) : null };
-    this.dispatchEvent(new CustomEvent("opened", { detail }));
+  #unload() {
+    this.#loaded = null;
+    this.#reader.close();
   }
 
-  #tell(name) {
-    this.dispatchEvent(new CustomEvent(name));
+  #tell(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
   }
+}
+
+/** The same for the same ranges of the same documents. */
+function keyOf(stops) {
+  return stops.map(({ document_id, start, end, number }) => [document_id, start, end, number]).join(" ");
 }

@@ -1,7 +1,7 @@
 // The sources of a question, the nearest first, each with the footnotes that cite it.
 
-import { counted, element } from "./dom.js";
-import { citationsOf, placeOf } from "./turns.js";
+import { capitalised, counted, element } from "./dom.js";
+import { citationsOf, pageOf, placeOf, titleOf } from "./turns.js";
 
 export class SourceList {
   #place;
@@ -35,21 +35,24 @@ export class SourceList {
 
   #make(evidence) {
     this.#evidence = evidence;
+    const documents = new Set(evidence.map((one) => one.document_id)).size;
+    // What is said of all of them at the top is not said again of each.
+    const placed = (one) => (documents > 1 ? placeOf(one) : capitalised(pageOf(one)));
     this.#cards = evidence.map((one) => {
       const number = element("span", { class: "cited-as" });
       const button = element(
         "button",
         { type: "button", class: "card" },
         element("span", { class: "passage", dir: "auto" }, one.text),
-        element("span", { class: "place", dir: "auto" }, placeOf(one)),
+        placed(one) && element("span", { class: "place", dir: "auto" }, placed(one)),
       );
       button.addEventListener("click", () => this.#open(one, button));
       return { one, number, button };
     });
-    const documents = new Set(evidence.map((one) => one.document_id)).size;
-    const about = `${counted(evidence.length, "passage")} from ${counted(documents, "document")}, the nearest first.`;
+    const from = documents > 1 ? `${documents} documents` : element("bdi", {}, `“${titleOf(evidence[0])}”`);
+    const count = `${counted(evidence.length, "passage")} from `;
     this.#place.replaceChildren(
-      element("p", { class: "quiet" }, about),
+      element("p", { class: "quiet" }, count, from, evidence.length > 1 ? ", the nearest first." : "."),
       element(
         "ol",
         { class: "cards" },
@@ -63,8 +66,12 @@ export class SourceList {
       const citing = citations
         .filter((cited) => cited.document_id === one.document_id && cited.start < one.end && one.start < cited.end)
         .map((cited) => cited.number);
-      number.textContent = citing.join(" ");
-      number.title = citing.length ? `Cited in footnote ${citing.join(", ")}` : "";
+      const words = `Cited in footnote ${citing.join(", ")}.`;
+      number.replaceChildren(
+        ...(citing.length
+          ? [element("span", { "aria-hidden": "true" }, citing.join(" ")), element("span", { class: "unseen" }, words)]
+          : []),
+      );
       button.dataset.numbers = citing.join(" ");
     }
   }

@@ -23,7 +23,7 @@ const answered = (request) =>
   });
 
 /** Use `openStore`. Listeners hear of what this and other tabs change. */
-export class Store extends EventTarget {
+class Store extends EventTarget {
   #database;
   #channel;
 

@@ -3,7 +3,7 @@
 import { slice } from "./offsets.js";
 
 /** Sentences that cite less than this share of their words are shown as loosely supported. */
-export const LOOSE = 0.9;
+const LOOSE = 0.9;
 
 /** How many earlier turns go along with a question. */
 const REMEMBERED = 6;
@@ -41,7 +41,7 @@ export function advance(turn, event) {
 }
 
 /** The sentences of a finished answer in the shape in which they were streamed. */
-export function sentencesOf(answer) {
+function sentencesOf(answer) {
   return answer.sentences.map((sentence) => ({
     text: slice(answer.answer, sentence.start, sentence.end),
     sentence,
@@ -97,10 +97,19 @@ export function historyBefore(turns, turn) {
   ]);
 }
 
+/** What to call the document of a source. */
+export function titleOf(source) {
+  return source.title || source.uri || "Untitled";
+}
+
+/** "page 3"; empty where the document has no pages. */
+export function pageOf(source) {
+  return source.page === null || source.page === undefined ? "" : `page ${source.page}`;
+}
+
 /** "Title, page 3". */
 export function placeOf(source) {
-  const title = source.title || source.uri || "Untitled";
-  return source.page === null || source.page === undefined ? title : `${title}, page ${source.page}`;
+  return [titleOf(source), pageOf(source)].filter(Boolean).join(", ");
 }
 
 /** The address that opens a document with these characters marked. */

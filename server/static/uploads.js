@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { counted, element, inBytes } from "./dom.js";
+import { holdBack } from "./hold.js";
 import { announce } from "./notices.js";
 
 const SAID = {
@@ -34,20 +35,28 @@ export class Uploads {
     }
     this.#list.hidden = false;
     for (const file of files) {
-      const said = element("span", { class: "said" }, "Waiting");
-      const bar = element("progress", { max: "1", value: "0", "aria-label": `Sending ${file.name}` });
-      const row = element(
-        "li",
-        {},
-        element("span", { class: "name", dir: "auto" }, file.name),
-        element("span", { class: "facts" }, inBytes(file.size)),
-        said,
-        bar,
-      );
-      this.#list.append(row);
-      this.#waiting.push({ file, row, said, bar });
+      const one = {
+        file,
+        row: element("li", { tabindex: "-1" }),
+        said: element("span", { class: "said" }),
+        bar: element("progress", { max: "1", "aria-label": `Sending ${file.name}` }),
+        more: element("span", { class: "more", dir: "auto" }),
+      };
+      const name = element("span", { class: "name", dir: "auto" }, file.name);
+      one.row.append(name, element("span", { class: "facts" }, inBytes(file.size)), one.said);
+      this.#list.append(one.row);
+      this.#queue(one);
     }
     this.#work();
+  }
+
+  #queue(one) {
+    one.said.textContent = "Waiting";
+    one.bar.setAttribute("value", "0");
+    one.more.remove();
+    one.row.append(one.bar);
+    one.row.dataset.state = "waiting";
+    this.#waiting.push(one);
   }
 
   async #work() {
@@ -59,10 +68,12 @@ export class Uploads {
     announce(`${parts.join(", ")}.`);
   }
 
-  async #send({ file, row, said, bar }) {
+  async #send(one) {
+    const { file, row, said, bar, more } = one;
     said.textContent = "Sending";
     row.dataset.state = "sending";
     let result;
+    let failure = null;
     try {
       result = await api.upload(file, (share) => {
         bar.value = share;
@@ -73,6 +84,7 @@ export class Uploads {
         }
       });
     } catch (error) {
+      failure = error;
       result = { status: "failed", document: null, error: { message: error.message } };
     }
     bar.remove();
@@ -80,8 +92,26 @@ export class Uploads {
     this.#tally[status] = (this.#tally[status] ?? 0) + 1;
     row.dataset.state = status;
     said.textContent = SAID[status] ?? status;
-    const more = error?.message ?? (added?.passages ? counted(added.passages, "passage") : "");
-    if (more) row.append(element("span", { class: "more", dir: "auto" }, more));
+    const words = error?.message ?? (added?.passages ? counted(added.passages, "passage") : "");
+    more.replaceChildren(words);
+    if (failure && mayPass(failure)) more.append(" ", this.#again(one, failure.wait));
+    if (words) row.append(more);
     if (status === "added" || status === "updated") this.#changed();
   }
+
+  #again(one, wait) {
+    const button = element("button", { type: "button" }, "Try again");
+    if (wait) holdBack(button, Date.now() + wait * 1000, wait);
+    button.addEventListener("click", () => {
+      one.row.focus();
+      this.#queue(one);
+      this.#work();
+    });
+    return button;
+  }
+}
+
+/** Whether it is not the file's fault, so that the same file may be taken later. */
+function mayPass({ status, wait }) {
+  return wait > 0 || status === 0 || status >= 500;
 }

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from page_browser import CHROMIUM, FLAGS, Server, ask, finished, served
 from playwright.sync_api import Page, sync_playwright
+from test_page_focus import busy as too_many
 from test_page_served import write_run
 
 SEED = Path(__file__).parent.parent.parent / "seeds" / "000_ca632847ae230c67.txt"
@@ -105,6 +106,11 @@ def failed(page: Page, _: Server) -> None:
     finished(ask(page, QUESTIONS[0]))
 
 
+def busy(page: Page, _: Server) -> None:
+    page.route("**/api/ask", too_many)
+    finished(ask(page, QUESTIONS[0]))
+
+
 def linked(page: Page, server: Server) -> None:
     page.goto(f"{server.base}/documents/{server.documents['seed']}?start=3000&end=3300")
     page.wait_for_selector("mark.active")
@@ -159,7 +165,7 @@ def evaluations(page: Page, server: Server) -> None:
 
 
 STATES: list[Callable[[Page, Server], None]] = [
-    welcome, streaming, answered, source, follow_up, refused, arabic, failed, linked, documents,
+    welcome, streaming, answered, source, follow_up, refused, arabic, failed, busy, linked, documents,
     conversations, evaluations, waiting, hovered, all_sources, pasting,
 ]  # fmt: skip
 
