@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index.collection import LocalCollection
+from index.embed import unit_vectors
 from index.errors import UsageError
 from index.readers import READERS_VERSION
 from index.records import Source
@@ -44,7 +45,9 @@ SEVERAL = 3
 """A section that serves so many of the questions asked is read before the first of them. A person's first
 question does without the reading, every later one has it."""
 
-_BATCH = 64
+_BATCH_DOCUMENTS, _BATCH_CHARACTERS = 64, 50_000
+"""What is put at once: enough to embed it together, and little enough to tell how far it is."""
+
 _Item = TypeVar("_Item")
 
 
@@ -166,6 +169,12 @@ class Remembering:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return self._embedder.count_tokens(texts)
 
+    def learn(self, texts: Sequence[str], on_done: Callable[[int], None]) -> None:
+        """Embed texts that will be asked for, many at once: a fraction of what they cost one by one."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        on_done(len(texts) - len(new))
+        self._vectors.update(zip(new, unit_vectors(self._embedder, new, on_done), strict=True))
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
         if new:
@@ -185,11 +194,15 @@ def gold_folder(gold: GoldSet, embedder: Embedder, settings: Settings) -> Path:
 
 def fill(collection: LocalCollection, gold: GoldSet, on_done: Callable[[int], None]) -> None:
     """Put all documents of the gold set; those that are there already cost next to nothing."""
-    documents = [one.document for one in gold.documents]
-    for start in range(0, len(documents), _BATCH):
-        batch = documents[start : start + _BATCH]
-        collection.put_all([(document, _source(document)) for document in batch])
-        on_done(len(batch))
+    batch: list[Document] = []
+    for place, one in enumerate(gold.documents, 1):
+        batch.append(one.document)
+        size = sum(len(document.text) for document in batch)
+        is_full = len(batch) == _BATCH_DOCUMENTS or size >= _BATCH_CHARACTERS
+        if is_full or place == len(gold.documents):
+            collection.put_all([(document, _source(document)) for document in batch])
+            on_done(len(batch))
+            batch = []
     collection.snapshot()
 
 
@@ -221,6 +234,14 @@ def require_sound(questions: Sequence[Question], embedder: Embedder, limit: int)
             bad.append(f"{question.id}: {error}")
     if bad:
         raise UsageError(f"{len(bad)} of the questions cannot be asked: {'; '.join(bad)}")
+
+
+def learn_questions(
+    questions: Sequence[Question], embedder: Remembering, on_done: Callable[[int], None]
+) -> None:
+    """Embed them as they will stand alone. All of a run's, also those that have been asked already: what
+    is embedded together moves a vector in its last digits, and a run that goes on must find the same."""
+    embedder.learn([condense(one.question, one.history, None) for one in questions], on_done)
 
 
 @dataclass(frozen=True, slots=True)

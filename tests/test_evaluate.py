@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from rag.evaluate import (
     chosen,
     fill,
     gold_folder,
+    learn_questions,
 )
 from rag.gate import Gate
 from rag.gold import GoldSet, load_gold
@@ -127,9 +129,11 @@ class Counting(HashEmbedder):
     def __init__(self) -> None:
         super().__init__()
         self.texts: list[str] = []
+        self.calls = 0
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         self.texts += texts
+        self.calls += 1
         return super().embed(texts)
 
 
@@ -142,6 +146,18 @@ def test_each_text_is_embedded_once() -> None:
     assert np.array_equal(remembering.embed(["an owner", "a sack"]), expected[[3, 1]])
     assert counting.texts == ["a mill", "a sack", "an owner"]
     assert remembering.embed([]).shape == (0, counting.dimension)
+
+
+def test_questions_are_embedded_many_at_once_as_they_stand_alone() -> None:
+    counting, counts = Counting(), list[int]()
+    remembering = Remembering(counting)
+    asked = [replace(question(), question=f"How many sacks in {year}?") for year in range(1800, 1950)]
+    leaning = replace(question(), question="And who owned it?", history=(Turn("user", "What is a mill?"),))
+    learn_questions([*asked, leaning, asked[0]], remembering, counts.append)
+    assert sum(counts) == 152
+    assert counting.calls == 3
+    remembering.embed(["How many sacks in 1850?", "What is a mill? And who owned it?"])
+    assert counting.calls == 3
 
 
 # -- the collection and the examiner ------------------------------------------------------------
@@ -168,6 +184,22 @@ def test_the_documents_are_put_once(gold: GoldSet, collection: LocalCollection) 
     assert before.documents == 1
     assert collection.stats().generation == before.generation
     assert collection.document(gold.documents[0].id).text == gold.documents[0].text
+
+
+def test_long_documents_are_put_a_few_at_a_time(tmp_path: Path) -> None:
+    texts = ["A mill ground flour. " * 1500, "A mill ground oats. " * 1500, "A short one.", "Another one."]
+    paragraphs = [
+        {"title": f"t{n}", "paragraphs": [{"context": text, "qas": []}]} for n, text in enumerate(texts)
+    ]
+    asked = {"id": "1", "question": "What?", "answers": [{"text": "A mill", "answer_start": 0}]}
+    paragraphs[0]["paragraphs"][0]["qas"].append(asked)  # type: ignore[index]
+    (tmp_path / "gold.json").write_text(json.dumps({"data": paragraphs}))
+    gold = load_gold(tmp_path / "gold.json", "squad")
+    counts: list[int] = []
+    with LocalCollection.create_or_open(tmp_path / "c", HashEmbedder(), IndexSettings()) as opened:
+        fill(opened, gold, counts.append)
+        assert opened.stats().documents == 4
+    assert counts == [2, 2]
 
 
 def test_the_folder_changes_with_what_is_in_it(gold: GoldSet, tmp_path: Path) -> None:
@@ -270,6 +302,13 @@ def test_of_alternative_evidence_the_best_found_counts() -> None:
     assert all_needed["passage_recall@10"] == 0.5
     assert all_needed["document_recall@1"] == 1.0
     assert retrieval_scores(question(), ranked, ranked, lambda _: passages) == {}
+
+
+def test_gold_that_no_passage_holds_is_a_miss() -> None:
+    passages = [Span("d", 0, 10)]
+    found = retrieval_scores(question([(50, 60)]), passages, passages, lambda _: passages)
+    assert found["passage_recall@10"] == found["passage_mrr"] == found["passage_ndcg@10"] == 0.0
+    assert found["document_recall@1"] == 1.0
 
 
 @pytest.mark.parametrize(
