@@ -3,9 +3,11 @@
 - `footnote`: one JSON object a line (seeds/gold.jsonl); evidence is quoted from documents that lie
   beside the file. In kind "two_passage" all quotes are needed, elsewhere any one suffices.
 - `squad`: SQuAD 1.1 and 2.0 (Rajpurkar et al. 2016, 2018) and XQuAD (Artetxe et al. 2020).
-- `clapnq`: CLAPNQ (Rosenthal et al. 2025); a folder stands for all the .jsonl files in it.
+- `clapnq`: CLAPNQ (Rosenthal et al. 2025).
 - `chunking`: chunking_evaluation (Smith and Troynikov 2024), its corpora as .md files beside the CSV.
 - WiCE (Kamoi et al. 2023) holds claims, not questions: `load_claims`.
+
+For formats of lines a folder stands for all the .jsonl files in it.
 
 A file with anything wrong in it is refused as a whole, by one GoldError that names every bad line.
 """
@@ -95,7 +97,7 @@ def load_claims(path: Path) -> ClaimSet:
     gathering.stop_if_wrong()
     if not claims:
         raise gathering.refuse("there is no claim in it")
-    return ClaimSet(path.stem, claims, gathering.digest)
+    return ClaimSet(path.absolute().stem, claims, gathering.digest)
 
 
 def _read_footnote(gathering: Gathering) -> None:

@@ -48,10 +48,10 @@ class Gathering:
 
     def stop_if_wrong(self) -> None:
         if self._problems:
-            raise GoldError(self.path.name, self._problems)
+            raise GoldError(self._name, self._problems)
 
     def refuse(self, reason: str) -> GoldError:
-        return GoldError(self.path.name, [*self._problems, Problem("", reason)])
+        return GoldError(self._name, [*self._problems, Problem("", reason)])
 
     def read(self, path: Path) -> bytes:
         try:
@@ -83,7 +83,10 @@ class Gathering:
                 try:
                     yield place, model.model_validate_json(line)
                 except ValidationError as error:
-                    self.wrong(place, reasons_of(error))
+                    # Each line is read by itself, so where pydantic says "at line 1" it is at this one.
+                    self.wrong(
+                        place, [one.replace(" at line 1 column ", " at column ") for one in reasons_of(error)]
+                    )
 
     def is_new(self, place: str, id: str) -> bool:
         """Whether no earlier question or claim has this id; else that is noted."""
@@ -109,7 +112,8 @@ class Gathering:
         """A document that lies beside the gold file. Raises DocumentError."""
         if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
             raise DocumentError(f"the document {name} does not lie beside the gold file: name one that does")
-        document = read_path(self.path.absolute().parent / name)
+        folder = self.path if self.path.is_dir() else self.path.parent
+        document = read_path(folder.absolute() / name)
         return self._documents.setdefault(document.id, GoldDocument(name, document))
 
     def finished(self, format: GoldFormat) -> GoldSet:
@@ -117,9 +121,17 @@ class Gathering:
         if not self.questions:
             raise self.refuse("there is no question in it")
         documents = tuple(self._documents.values())
+        if not documents:
+            raise self.refuse(
+                "it names no document, so there is nothing that its questions could be asked of"
+            )
         for document in documents:
             self._digest.update(document.document.sha256.encode("ascii"))
-        return GoldSet(self.path.stem, format, tuple(self.questions), documents, self.digest)
+        return GoldSet(PurePath(self._name).stem, format, tuple(self.questions), documents, self.digest)
+
+    @property
+    def _name(self) -> str:
+        return self.path.absolute().name
 
     @property
     def digest(self) -> str:

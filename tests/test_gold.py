@@ -166,6 +166,34 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     assert "cannot be read" in problems(tmp_path / "folder", "squad")[0][1]
 
 
+def test_a_folder_of_lines_and_its_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    footnote(tmp_path, own())
+    write_lines(tmp_path / "more.jsonl", [own(id="q2")])
+    monkeypatch.chdir(tmp_path)
+    gold = load_gold(Path())
+    assert [question.id for question in gold.questions] == ["q1", "q2"]
+    assert [document.name for document in gold.documents] == ["article.txt"]
+    assert gold.name == tmp_path.name
+    (tmp_path / "more.jsonl").write_text("{\n")
+    with pytest.raises(GoldError, match=rf"^{tmp_path.name} is no sound gold file: .*more.jsonl line 1: "):
+        load_gold(Path())
+
+
+def test_questions_of_no_document_are_refused(tmp_path: Path) -> None:
+    nothing = own(answers=[], evidence=[], answerable=False)
+    assert "it names no document" in problems(footnote(tmp_path, nothing))[0][1]
+
+
+def test_where_a_line_is_no_json(tmp_path: Path) -> None:
+    path = footnote(tmp_path, own())
+    path.write_bytes(path.read_bytes() + b'{"id": "x", "question"\n\n\xff\xfe\nnull\n')
+    assert problems(path) == [
+        ("line 2", "Invalid JSON: EOF while parsing an object at column 22"),
+        ("line 4", "Invalid JSON: expected value at column 1"),
+        ("line 5", "Input should be an object"),
+    ]
+
+
 def test_unknown_format_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no gold format wice"):
         load_gold(tmp_path, "wice")  # type: ignore[arg-type]
