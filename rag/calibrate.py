@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -176,3 +177,13 @@ def gate_text(
     not_fitted = {one.stage: one.reason for one in kept}
     found = {"stages": stages, "not_fitted": not_fitted, "fitted_on": [dict(one) for one in fitted_on]}
     return json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def was_fitted_on(path: str, digest: str) -> bool:
+    """Whether the gate file that the setting `rag.gate` names was fitted to the gold set of this digest."""
+    if not path:
+        return False
+    # A gate as `rag.gate.load_gate` takes it; what else it says is for people, and may be anything.
+    fitted_on = json.loads(Path(path).read_text(encoding="utf-8")).get("fitted_on")
+    known = fitted_on if isinstance(fitted_on, list) else []
+    return any(isinstance(one, dict) and one.get("sha256") == digest for one in known)

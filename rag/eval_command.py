@@ -6,6 +6,7 @@ file of another run. Only then is a model loaded.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 from index.errors import UsageError
 from index.types import Embedder
-from rag.calibrate import fit_gate, gate_text
+from rag.calibrate import fit_gate, gate_text, was_fitted_on
 from rag.claims import examine
 from rag.commands import pulling
 from rag.config import Settings
@@ -31,6 +32,7 @@ from rag.evaluate import (
     chosen,
     fill,
     gold_folder,
+    learn_questions,
     require_sound,
 )
 from rag.gate import load_gate
@@ -48,12 +50,21 @@ from rag.runs import (
     load_baseline,
     load_run,
     program,
+    require_writable,
     run_object,
     write_baseline,
     write_text,
 )
 from rag.session import EXTRACTIVE_MODEL, obtain, open_collection, open_embedder, open_generator
-from rag.summary import differences_from, failures, kinds_of, limit_of, measures_of, metrics_of
+from rag.summary import (
+    differences_from,
+    failures,
+    kinds_of,
+    limit_of,
+    measures_of,
+    metrics_of,
+    require_common,
+)
 from rag.types import Generator
 from rag.visible import visible
 
@@ -104,7 +115,12 @@ def evaluate(settings: Settings, screen: Screen, options: Options) -> int:
     measures = measures_of(GROUPS_OF[purpose])
     limits = [limit_of(text, measures) for text in options.limits]
     baseline = load_baseline(options.baseline) if options.baseline else None
+    if baseline:
+        require_common(baseline[1], _asked_of(gold, claims, options))
     earlier = [load_run(path) for path in options.also]
+    for path in (options.report, options.new_baseline, options.new_gate):
+        if path:
+            require_writable(path)
     if claims:
         configuration, questions = _examined(claims, settings, screen, options)
     else:
@@ -132,6 +148,14 @@ def evaluate(settings: Settings, screen: Screen, options: Options) -> int:
     return FELL if failed else PASSED
 
 
+def _asked_of(gold: GoldSet | None, claims: ClaimSet | None, options: Options) -> list[tuple[str, str]]:
+    """The id and the wording of what will be asked."""
+    if claims:
+        return [(one.id, one.text) for one in chosen(claims.claims, options.limit, options.sample)]
+    assert gold is not None
+    return [(one.id, one.question) for one in chosen(gold.questions, options.limit, options.sample)]
+
+
 def _refuse_contradictions(options: Options) -> None:
     wants_answers = options.asking != "retrieval"
     if options.calibrates and (not wants_answers or options.format == "wice"):
@@ -152,6 +176,10 @@ def _asked(
 ) -> tuple[dict[str, Any], list[Passed]]:
     questions = chosen(gold.questions, options.limit, options.sample)
     gate = load_gate(settings.rag.gate)
+    if not options.calibrates and was_fitted_on(settings.rag.gate, gold.sha256):
+        screen.note(
+            "footnote: the gate was fitted to these very questions: refusals look better than they are"
+        )
     composes = options.asking == "compose"
     with ExitStack() as stack:
         with pulling(screen) as notify:
@@ -175,6 +203,7 @@ def _asked(
         # The same collection for what is not timed.
         remembering = Remembering(embedder)
         untimed = stack.enter_context(open_collection(own, remembering))
+        learn_questions(questions, remembering, watch("embedding", len(questions)))
         planner = Pipeline(untimed, remembering, None, settings.rag, used)
         examiner = Examiner(
             gold, untimed, pipeline, gate, settings, asking=options.asking, calibrating=options.calibrates
@@ -322,6 +351,12 @@ def _calibrated(
         for configuration, found in runs
         for question in found
     ]
+    counts = Counter(question.id for question in questions)
+    if twice := sum(count > 1 for count in counts.values()):
+        raise UsageError(
+            f"{twice} questions were asked in more than one of these runs, and each may count once only: "
+            "name runs of other gold files with --also"
+        )
     fits, kept = fit_gate(questions)
     fitted_on = [
         {**configuration["gold"], "questions": len(found), "models": configuration["models"]}

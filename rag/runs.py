@@ -8,10 +8,12 @@ metrics, and each question's scores on a line of its own, so that two of them co
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import math
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from io import BufferedRandom
@@ -110,7 +112,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Passed], int]:
                 configuration = dict(json.loads(line)["configuration"])
             else:
                 done.append(passed_of(json.loads(line)))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             if number == 1:
                 break
             raise UsageError(f"line {number} of {path} is no result: begin anew without --resume") from error
@@ -124,7 +126,12 @@ def passed_object(passed: Passed) -> dict[str, Any]:
 
 
 def passed_of(value: Mapping[str, Any]) -> Passed:
-    """Raises KeyError and TypeError for what is none."""
+    """Raises KeyError, TypeError and ValueError for what is none, and for a score that is no number."""
+    numbers = [*value["scores"].values(), *([] if value["confidence"] is None else [value["confidence"]])]
+    if not all(isinstance(one, int | float) and math.isfinite(one) for one in numbers):
+        raise ValueError("a score is no number")
+    if not all(isinstance(value[name], str) for name in ("id", "question", "kind")):
+        raise TypeError("a name is no text")
     known = {name: value[name] for name in _FIELDS & value.keys()}
     return Passed(
         **{
@@ -185,7 +192,8 @@ def load_baseline(path: Path) -> tuple[dict[str, Any], list[Passed]]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         left_out: dict[str, Any] = {"answer": None, "gold": (), "signals": {}}
-        return found["configuration"], [passed_of({**left_out, **one}) for one in found["questions"]]
+        questions = [passed_of({**left_out, **one}) for one in found["questions"]]
+        return dict(found["configuration"]), questions
     except OSError as error:
         raise UsageError(f"the baseline {path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -194,11 +202,26 @@ def load_baseline(path: Path) -> tuple[dict[str, Any], list[Passed]]:
 
 def write_text(path: Path, text: str) -> None:
     """A whole file or none. Raises UsageError."""
+    with _beside(path) as new:
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+
+
+def require_writable(path: Path) -> None:
+    """Raises UsageError where `write_text` would: before an hour of asking, not after it."""
+    with _beside(path) as new:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        new.write_text("", encoding="utf-8")
+        new.unlink()
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
     new = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(text, encoding="utf-8")
-        new.replace(path)
+        yield new
     except OSError as error:
         with contextlib.suppress(OSError):
             new.unlink()

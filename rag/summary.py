@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -69,11 +69,16 @@ def differences_from(
 
     Questions are the same if id and wording are. Raises UsageError if none is.
     """
+    require_common(baseline, [(one.id, one.question) for one in questions])
     before = {(question.id, question.question): question for question in baseline}
     pairs = [(before[key], one) for one in questions if (key := (one.id, one.question)) in before]
-    if not pairs:
-        raise UsageError("the baseline asked none of these questions: compare with one of the same gold set")
     return tuple(_difference(pairs, measure) for measure in measures)
+
+
+def require_common(baseline: Sequence[Passed], asked: Iterable[tuple[str, str]]) -> None:
+    """Raises UsageError where the baseline has none of the questions asked, by id and wording."""
+    if {(one.id, one.question) for one in baseline}.isdisjoint(asked):
+        raise UsageError("the baseline asked none of these questions: compare with one of the same gold set")
 
 
 def _difference(pairs: Sequence[tuple[Passed, Passed]], measure: Measure) -> Difference:

@@ -265,6 +265,17 @@ def test_what_cannot_be_done_is_refused_before_anything_runs(
     assert not (tmp_path / "home" / "eval").exists()
 
 
+@pytest.mark.parametrize("option", ["--report", "--write-baseline", "--write-gate"])
+def test_what_cannot_be_written_is_told_before_anything_runs(
+    footnote: Run, gold: Path, tmp_path: Path, option: str
+) -> None:
+    calibrates = ["--calibrate"] if option == "--write-gate" else []
+    code, out, err = footnote(gold, option, gold / "beneath-a-file", *calibrates)
+    assert (code, out) == (2, "")
+    assert "beneath-a-file cannot be written: " in err
+    assert not (tmp_path / "home" / "eval").exists()
+
+
 def test_a_bad_line_runs_nothing(footnote: Run, gold: Path, tmp_path: Path) -> None:
     gold.write_text(gold.read_text() + "{}\n")
     code, _, err = footnote(gold)
@@ -283,8 +294,45 @@ def test_a_baseline_of_other_questions(footnote: Run, gold: Path, tmp_path: Path
     code, _, err = footnote(gold, "--baseline", baseline)
     assert code == 2
     assert "the baseline asked none of these questions" in err
-    baseline.write_text("[]")
-    assert footnote(gold, "--baseline", baseline)[0] == 2
+    # Before anything runs: the result of the run before it is still there.
+    assert len((tmp_path / "home" / "eval" / "gold.jsonl").read_text().splitlines()) == 3
+    for text in ("[]", "{", '{"configuration": 3, "questions": []}', '{"configuration": {}}'):
+        baseline.write_text(text)
+        code, _, err = footnote(gold, "--baseline", baseline)
+        assert (code, "is no baseline: write one with --write-baseline" in err) == (2, True), text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"scores": {"correct": float("nan")}},
+        {"scores": {"correct": "1"}},
+        {"scores": {"correct": None}},
+        {"scores": [1]},
+        {"confidence": "high"},
+        {"id": 3},
+        {"gold_answers": 3},
+    ],
+    ids=str,
+)
+def test_a_damaged_baseline_is_refused_before_anything_runs(
+    footnote: Run, gold: Path, tmp_path: Path, damage: dict[str, Any]
+) -> None:
+    one = {
+        "id": "a0",
+        "question": "Who?",
+        "kind": "fact",
+        "answerable": True,
+        "gold_answers": [],
+        "scores": {"correct": 1.0},
+        "confidence": None,
+    }
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text(json.dumps({"configuration": {}, "questions": [one | damage]}))
+    code, _, err = footnote(gold, "--baseline", baseline)
+    assert code == 2
+    assert "is no baseline" in err
+    assert not (tmp_path / "home" / "eval").exists()
 
 
 def test_a_question_too_long_is_named_before_anything_is_asked(
@@ -375,8 +423,11 @@ def test_calibrating_writes_a_gate_that_settings_can_name(
     assert found["fitted_on"][0]["questions"] == 32
     assert load_gate(str(written)).threshold.keys() == GATE["stages"].keys()
     monkeypatch.setenv("FOOTNOTE_RAG__GATE", str(written))
-    quoted = metrics(footnote(gold, "--quote", "--json")[1])
-    assert quoted["refusal_f1"] == 1.0
+    _, out, err = footnote(gold, "--quote", "--json")
+    assert metrics(out)["refusal_f1"] == 1.0
+    assert "the gate was fitted to these very questions" in err
+    gold.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "fitted" not in footnote(gold, "--quote")[2]
 
 
 def test_calibrating_with_an_earlier_run(footnote: Run, gold: Path, tmp_path: Path) -> None:
@@ -384,9 +435,14 @@ def test_calibrating_with_an_earlier_run(footnote: Run, gold: Path, tmp_path: Pa
     code, _, err = footnote(gold, "--calibrate", "--quote", "--output", first)
     assert code == 2
     assert "too few or too alike" in err
+    twice = footnote(gold, "--calibrate", "--quote", "--output", second, "--also", first)
+    assert twice[0] == 2
+    assert "16 questions were asked in more than one of these runs" in twice[2]
     other = tmp_path / "other"
     other.mkdir()
-    code, _, _ = footnote(write_gold(other), "--calibrate", "--quote", "--output", second, "--also", first)
+    also = write_gold(other)
+    also.write_text(also.read_text().replace('"question": "', '"question": "Please tell: '))
+    code, _, _ = footnote(also, "--calibrate", "--quote", "--output", second, "--also", first)
     assert code == 0
     found = json.loads((tmp_path / "home" / "gate.json").read_text())
     assert found["stages"]["quote"]["questions"] == 32

@@ -11,6 +11,7 @@ import pytest
 
 from index.errors import UsageError
 from rag import runs
+from rag.jsonform import dumps
 from rag.results import Passed, Run
 from rag.types import Turn
 
@@ -32,9 +33,11 @@ def test_a_result_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    path.write_bytes(b'{"configuration": {"a": 1}}\n{"id": 3}\n' + b"{}\n")
-    with pytest.raises(UsageError, match=r"line 2 of .* is no result"):
-        runs.RunFile(path, {"a": 1}, resume=True)
+    whole = dumps(runs.passed_object(Passed("q1", "?", "fact", True, (), (), None, {"a": 1.0}, 0.5, {})))
+    for damaged in ('{"id": 3}', "3", whole.replace("1.0", "NaN"), whole.replace("0.5", '"high"')):
+        path.write_text(f'{{"configuration": {{"a": 1}}}}\n{whole}\n{damaged}\n{{}}\n')
+        with pytest.raises(UsageError, match=r"line 3 of .* is no result"):
+            runs.RunFile(path, {"a": 1}, resume=True)
 
 
 def test_a_line_that_was_being_written_is_taken_off(tmp_path: Path) -> None:
@@ -50,6 +53,21 @@ def test_a_line_that_was_being_written_is_taken_off(tmp_path: Path) -> None:
         file.append(one)
     assert runs.load_run(path) == ({"a": 1}, [one])
     assert path.read_bytes().count(b"\n") == 2
+
+
+def test_whether_a_file_can_be_written_is_known_without_writing_it(tmp_path: Path) -> None:
+    there, absent = tmp_path / "there.html", tmp_path / "deep" / "absent.html"
+    there.write_text("whole")
+    runs.require_writable(there)
+    runs.require_writable(absent)
+    assert there.read_text() == "whole"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "there.html"]
+    for nowhere in (there / "beneath", tmp_path / "deep"):
+        with pytest.raises(UsageError, match="cannot be written"):
+            runs.require_writable(nowhere)
+        with pytest.raises(UsageError, match="cannot be written"):
+            runs.write_text(nowhere, "text")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "there.html"]
 
 
 def test_changes_are_named_by_their_place() -> None:
