@@ -1,7 +1,7 @@
 """Text to unit vectors: a sentence-transformers model from a folder, and a small hashing one for tests.
 
-Nothing here reaches a network. Importing this module is quick: torch and sentence-transformers are loaded
-with the first text that is embedded, and counting tokens never needs them.
+Nothing here reaches a network. Importing this module is quick: what computes is loaded with the first text
+that is embedded, and counting tokens never needs it.
 """
 
 from __future__ import annotations
@@ -9,24 +9,25 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import logging
 import math
 import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import snowballstemmer
 from tokenizers import Tokenizer
 
 from index.errors import ModelDamaged, ModelUnavailable, ModelUnsuitable
+from index.reference import ReferenceEncoder, damaged, load_reference
 from index.types import Embedder, Vectors
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from index.onnx_graphs import Say
 
 _SPECIAL_TOKENS = 2
 """[CLS] and [SEP], which every text that is embedded gets in addition."""
@@ -62,24 +63,45 @@ def unit_vectors(
     return vectors
 
 
+class Encoder(Protocol):
+    """Unit vectors of a few texts, shape (len(texts), dimension), from any number of threads."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeptGraphs:
+    """Where graphs for ONNX Runtime are kept, the digest of the model's weights, and how many threads run."""
+
+    root: Path
+    weights_digest: str
+    threads: int
+
+
 class SentenceTransformerEmbedder:
     """A sentence-transformers model in a local folder, on the CPU. Safe to call from several threads.
+
+    With `graphs`, the model runs on ONNX Runtime where its graph was found to give the same vectors; else, or
+    where it cannot be exported, on sentence-transformers itself. The fingerprint is the same for both.
 
     Raises ModelUnavailable when the folder or one of its files is missing, ModelDamaged when one cannot be
     read, ModelUnsuitable when it is a model that this cannot use; at construction where the small files
     tell, else at first use.
     """
 
-    def __init__(self, folder: Path, *, fingerprint: str, batch_size: int = 32) -> None:
+    def __init__(
+        self, folder: Path, *, fingerprint: str, batch_size: int = 32, graphs: KeptGraphs | None = None
+    ) -> None:
         self._folder = folder
         self._fingerprint = fingerprint
         self._batch_size = batch_size
+        self._graphs = graphs
         self._max_tokens = self._integer("sentence_bert_config.json", "max_seq_length") - _SPECIAL_TOKENS
         self._dimension = self._output_dimension()
-        self._lock = threading.Lock()  # loads once, and torch's modules are not promised to be thread-safe
+        self._loading = threading.Lock()
         self._tokenizer_lock = threading.Lock()
         self._tokenizer: Tokenizer | None = None
-        self._model: SentenceTransformer | None = None
+        self._encoder: Encoder | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -104,24 +126,21 @@ class SentenceTransformerEmbedder:
             )
         ]
 
+    def prepare(self, say: Say | None = None) -> None:
+        """Load what embeds, so that the first text need not wait; `say` hears of what takes long."""
+        self._loaded_encoder(say)
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, shape (len(texts), dimension), in the order given.
 
-        Texts of like length share a batch, so that little is padded; the lock is held for one batch at a
-        time, so that a question waits for one batch of an indexing run at most.
+        Texts of like length share a batch, so that little is padded; whatever has to be waited for is waited
+        for one batch at a time, so that a question waits for one batch of an indexing run at most.
         """
         vectors = np.zeros((len(texts), self._dimension), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for first in range(0, len(order), self._batch_size):
             rows = order[first : first + self._batch_size]
-            with self._lock:
-                vectors[rows] = self._loaded_model().encode(
-                    [texts[i] for i in rows],
-                    batch_size=self._batch_size,
-                    show_progress_bar=False,
-                    convert_to_numpy=True,
-                    normalize_embeddings=True,
-                )
+            vectors[rows] = self._loaded_encoder().encode([texts[i] for i in rows])
         return vectors
 
     def _loaded_tokenizer(self) -> Tokenizer:
@@ -137,31 +156,29 @@ class SentenceTransformerEmbedder:
                 self._tokenizer = tokenizer
             return self._tokenizer
 
-    def _loaded_model(self) -> SentenceTransformer:
-        """Call with the lock held."""
-        if self._model is None:
-            # Heavy: importing these takes about six seconds, and most commands never embed anything.
-            import transformers
-            from sentence_transformers import SentenceTransformer
+    def _loaded_encoder(self, say: Say | None = None) -> Encoder:
+        with self._loading:
+            if self._encoder is None:
+                self._encoder = self._on_onnx_runtime(say or _unheard) or self._reference()
+            return self._encoder
 
-            # Loading draws a progress bar and logs; the caller's own progress is all a person should see.
-            logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
-            transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-            transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-            try:
-                model = SentenceTransformer(
-                    str(self._folder), device="cpu", local_files_only=True, trust_remote_code=False
-                )
-            except Exception as error:  # whatever torch, transformers and safetensors raise on bad files
-                raise self._damaged("the model", error) from error
-            found = model.get_embedding_dimension()
-            if found != self._dimension:
-                raise ModelUnsuitable(
-                    f"{self._folder}: its configuration says {self._dimension} dimensions, its weights give "
-                    f"{found}; fetch the model again."
-                )
-            self._model = model
-        return self._model
+    def _on_onnx_runtime(self, say: Say) -> Encoder | None:
+        if self._graphs is None:
+            return None
+        # A tenth of a second, which a command that embeds nothing need not spend.
+        from index.onnx_graphs import OnnxGraphs
+
+        kept = self._graphs
+        return OnnxGraphs(kept.root, threads=kept.threads).open(self._folder, kept.weights_digest, say)
+
+    def _reference(self) -> Encoder:
+        reference = ReferenceEncoder(load_reference(self._folder))
+        if reference.dimension != self._dimension:
+            raise ModelUnsuitable(
+                f"{self._folder}: its configuration says {self._dimension} dimensions, its weights give "
+                f"{reference.dimension}; fetch the model again."
+            )
+        return reference
 
     def _output_dimension(self) -> int:
         """Of the last module that sets it: a dense layer, else the pooling."""
@@ -202,8 +219,11 @@ class SentenceTransformerEmbedder:
             raise self._damaged(name, error) from error
 
     def _damaged(self, name: str, cause: object) -> ModelDamaged:
-        reason = " ".join(str(cause).split())[:200]
-        return ModelDamaged(f"{self._folder}: {name} cannot be used ({reason}); fetch the model again.")
+        return damaged(self._folder, name, cause)
+
+
+def _unheard(_: str) -> None:
+    """For callers who do not watch."""
 
 
 class HashEmbedder:

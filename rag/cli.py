@@ -11,7 +11,6 @@ import copy
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -50,6 +49,8 @@ def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Com
 def _show_version(context: click.Context, _: click.Parameter, is_wanted: bool) -> None:
     if not is_wanted or context.resilient_parsing:
         return
+    from importlib.metadata import PackageNotFoundError, version  # a sixth of what --help takes
+
     try:
         found = version("footnote")
     except PackageNotFoundError:

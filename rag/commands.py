@@ -11,17 +11,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from index.catalog import Catalog
 from index.check import check
 from index.errors import FootnoteError, ModelError, UnreadableDocument
 from index.filters import Filter
-from index.ingest import IngestProgress, IngestReport, index_paths
-from index.models import ModelStatus, PullProgress
+from index.models import CATALOGUE, ModelStatus, PullProgress
 from rag.chat import Chat, typed_lines
 from rag.config import Settings
-from rag.following import follow, not_read
 from rag.jsonform import answer_object, dumps, event_object
 from rag.present import AnswerView, PullView, Screen
 from rag.session import (
@@ -34,10 +32,14 @@ from rag.session import (
     open_readings,
     open_session,
     open_store,
+    prepare_embedder,
 )
 from rag.typed import question_of
 from rag.types import Answer, AnswerFinished, Mode
 from rag.visible import visible
+
+if TYPE_CHECKING:
+    from index.ingest import IngestProgress, IngestReport
 
 ANSWERED, FAILED, COLLECTION, MODEL, UNANSWERABLE = 0, 1, 3, 4, 5
 
@@ -46,12 +48,17 @@ ANSWERED, FAILED, COLLECTION, MODEL, UNANSWERABLE = 0, 1, 3, 4, 5
 
 
 def index(settings: Settings, screen: Screen, paths: Sequence[Path], *, follows: bool = False) -> int:
+    # The readers of PDF, DOCX and HTML take as long to import as all else that a question needs.
+    from index.ingest import index_paths
+    from rag.following import follow, not_read
+
     for path in paths:
         # Before a model is fetched for nothing.
         if not path.exists():
             raise UnreadableDocument(f"{path} does not exist: check the path.")
     with pulling(screen) as notify:
         embedder = open_embedder(settings, notify)
+        prepare_embedder(settings, embedder, notify)
     with open_collection(settings, embedder, must_exist=False) as collection:
         try:
             with _indexing(screen) as on_event:
@@ -223,6 +230,11 @@ def pull_models(settings: Settings, screen: Screen, names: Sequence[str]) -> int
     for name in names or _needed(settings):
         with pulling(screen) as notify:
             path = store.pull(name, notify)
+            if name in CATALOGUE and CATALOGUE[name].kind == "embedder":
+                wanted = settings.model_copy(
+                    update={"index": settings.index.model_copy(update={"embedder": name})}
+                )
+                prepare_embedder(wanted, open_embedder(wanted, notify), notify)
         screen.write(f"{visible(name)}  {visible(str(path))}\n")
     return ANSWERED
 

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from index.catalog import Catalog
 from index.collection import LocalCollection
-from index.embed import HashEmbedder, SentenceTransformerEmbedder
+from index.embed import HashEmbedder, KeptGraphs, SentenceTransformerEmbedder
 from index.errors import CollectionNotFound, ModelDamaged, ModelUnavailable
 from index.filters import EVERYTHING, Filter
 from index.models import CATALOGUE, Kind, ModelStore, PullProgress
@@ -29,6 +29,7 @@ from rag.pipeline import Pipeline
 from rag.question import sound_question
 from rag.readings import ReadingStore
 from rag.types import Generator, Mode, Prompt
+from rag.worker_process import given_cores
 
 HASH_EMBEDDER = "hash"
 """As `index.embedder`: the fake that needs no model."""
@@ -54,9 +55,20 @@ def open_embedder(settings: Settings, notify: Notify = _silent) -> Embedder:
         return HashEmbedder()
     store = open_store(settings)
     folder = obtain(settings, spec, "embedder", notify)
+    digest = store.digest(spec)
     return SentenceTransformerEmbedder(
-        folder, fingerprint=_fingerprint(folder, store.digest(spec)), batch_size=settings.index.batch_size
+        folder,
+        fingerprint=_fingerprint(folder, digest),
+        batch_size=settings.index.batch_size,
+        graphs=KeptGraphs(settings.models_folder, digest, settings.rag.threads or given_cores()),
     )
+
+
+def prepare_embedder(settings: Settings, embedder: Embedder, notify: Notify = _silent) -> None:
+    """Load what embeds before it is needed; `notify` is told of what takes long. Raises ModelError."""
+    if isinstance(embedder, SentenceTransformerEmbedder):
+        name = settings.index.embedder
+        embedder.prepare(lambda message: notify(PullProgress(name, "store", message)))
 
 
 def open_generator(settings: Settings, notify: Notify = _silent) -> Generator:
@@ -203,6 +215,7 @@ def open_session(
         if isinstance(generator, LlamaGenerator):
             stack.enter_context(generator)
             generator.start()
+        prepare_embedder(settings, embedder, notify)  # while the model's process loads
         pipeline = Pipeline(narrowed or collection, embedder, generator, settings.rag, gate)
         return Session(settings, collection, embedder, generator, pipeline, narrowed, stack.pop_all())
 
