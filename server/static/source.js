@@ -22,6 +22,7 @@ export class SourcePanel extends EventTarget {
   #stops = []; // what previous and next go through: citations of one turn, or one range
   #at = 0;
   #loaded = null; // the stops of which the reader shows the text
+  #now = null; // the id of what the file says now, where what is shown is how it was when it was cited
   #list;
   #opened = 0; // counts openings, so that a slow one does not overwrite a later one
   #returnTo = null;
@@ -96,7 +97,10 @@ export class SourcePanel extends EventTarget {
     this.#show(from);
     this.#panel.dataset.mode = "document";
     this.#tell("opened", { turn: turn?.id ?? null, number: turn ? (stop.number ?? null) : null });
-    if (!stays) this.#heading(stop, { title: stop.title || "Opening …" });
+    if (!stays) {
+      this.#now = null;
+      this.#heading(stop, { title: stop.title || "Opening …" });
+    }
     this.#foot.hidden = false;
     this.#controls.show(stops, at, stop.cited_text !== undefined);
     const isStepping = document.activeElement?.closest(".step");
@@ -113,12 +117,14 @@ export class SourcePanel extends EventTarget {
         const found = await this.#reader.open(stop.document_id, ranges, here.indexOf(stop));
         if (opening !== this.#opened) return;
         const page = stop.page ?? pageAt(found.pages ?? [], stop.start);
+        this.#now = found.current ?? null;
         this.#heading({ ...stop, page }, found);
       }
       this.#loaded = stops;
       if (!isStepping) this.#scroller.focus({ preventScroll: true });
       const marked = stop.cited_text ?? stop.text ?? this.#reader.marked();
-      announce(`Opened ${placeOf(stop)}. ${marked && `Marked: ${marked}`}`);
+      const changed = this.#now ? " It has changed since it was cited; this is how it was." : "";
+      announce(`Opened ${placeOf(stop)}.${changed} ${marked && `Marked: ${marked}`}`);
     } catch (error) {
       if (error.name === "AbortError" || opening !== this.#opened) return;
       this.#failed(stop, error);
@@ -157,7 +163,19 @@ export class SourcePanel extends EventTarget {
         { type: "button", class: "back", onclick: () => this.showSources(this.#turn, { asked: true }) },
         "All sources",
       );
-    this.#head.replaceChildren(...headOf(title, [...placesOf(stop), ...(back ? [back] : [])], () => this.close()));
+    const facts = [...placesOf(stop), back, this.#now && this.#changed(stop, title)].filter(Boolean);
+    this.#head.replaceChildren(...headOf(title, facts, () => this.close()));
+  }
+
+  /** Shown is the text that was cited; its file says something else now. */
+  #changed({ uri }, title) {
+    const range = { document_id: this.#now, title, uri, page: null, start: 0, end: 0 };
+    return element(
+      "span",
+      { class: "changed" },
+      "changed since it was cited: this is how it was. ",
+      element("button", { type: "button", class: "back", onclick: () => this.openRange(range) }, "See what it says now"),
+    );
   }
 
   /** To the next or the previous citation; at an end it stays. */
