@@ -12,11 +12,7 @@ import httpx2
 import pytest
 from page_browser import Profile, Server, ask, finished, marked, served
 from playwright.sync_api import Page, expect
-from small_collection import put
 from test_page_served import write_run
-
-from index.collection import LocalCollection
-from index.embed import HashEmbedder
 
 pytestmark = pytest.mark.browser
 
@@ -293,36 +289,7 @@ def test_paste_search_and_delete_with_undo(site: Server, profile: Profile) -> No
     expect(page.locator("#documents .nothing")).to_be_visible()
 
 
-def test_what_was_cited_before_an_edit_is_shown_as_it_was_and_said_to_have_changed(
-    site: Server, profile: Profile
-) -> None:
-    def edited(text: str) -> str:
-        with LocalCollection.open(site.home / "collections" / "default", HashEmbedder()) as collection:
-            return put(collection, "kiln.txt", text)
-
-    old = edited("The kiln of Sanssouci burned bricks until 1890.\n")
-    cited = "The kiln of Sanssouci burned bricks until 1890."
-    site.script({"And the kiln?": {"sentences": [{"text": "It burned bricks.", "cites": [cited]}]}})
-    page = profile().page(site.base)
-    turn = ask(page, "And the kiln?")
-    finished(turn)
-    new = edited("The kiln of Sanssouci burned bricks until 1891.\n")
-    turn.get_by_role("button", name=re.compile("^Footnote 1:")).click()
-    source = page.locator("#source")
-    expect(source.locator(".changed")).to_contain_text("changed since it was cited: this is how it was")
-    assert marked(page) == cited
-    source.get_by_role("button", name="See what it says now").click()
-    expect(source.locator(".text")).to_contain_text("until 1891")
-    expect(source.locator(".changed")).to_have_count(0)
-    page.goto(f"{site.base}/documents/{old}?start=0&end=8")
-    expect(source.locator(".changed")).to_be_visible()
-    assert marked(page) == "The kiln"
-    page.goto(f"{site.base}/documents/{new}?start=0&end=8")
-    expect(source.locator("mark.active")).to_have_text("The kiln")
-    expect(source.locator(".changed")).to_have_count(0)
-
-
-def test_a_large_document_opens_at_once_and_goes_on(site: Server, profile: Profile) -> None:
+def test_a_large_document_opens_at_once_and_goes_on(site: Server, profile: Profile, mill: str) -> None:
     line = "𝒜 line of a large book, number {:06d}, goes on and on for a while 😀.\n"
     # 5.6 MB; empty lines divide it, since a text without any is refused as data.
     text = "".join(line.format(number) + "\n" * (number % 5 == 4) for number in range(75_000))
@@ -330,12 +297,18 @@ def test_a_large_document_opens_at_once_and_goes_on(site: Server, profile: Profi
     id = site.add("large.md", text)
     start = text.index(wanted)
     browser = profile()
-    began = time.monotonic()
-    page = browser.page(f"{site.base}/documents/{id}?start={start}&end={start + len(wanted)}")
-    expect(page.locator("#source mark.active")).to_be_visible()
-    took = time.monotonic() - began
+
+    def opened(path: str) -> tuple[Page, float]:
+        began = time.monotonic()
+        page = browser.page(f"{site.base}/documents/{path}")
+        expect(page.locator("#source mark.active")).to_be_visible()
+        return page, time.monotonic() - began
+
+    # As quickly as a text of two lines, however busy the machine is.
+    shortest = min(opened(f"{mill}?start=0&end=9")[1] for _ in range(3))
+    page, took = opened(f"{id}?start={start}&end={start + len(wanted)}")
     assert marked(page) == wanted
-    assert took < 3, f"{took:.2f} s"
+    assert took < 3 * shortest + 0.5, f"{took:.2f} s, and {shortest:.2f} s for a short one"
     size = "document.querySelector('#source .text').textContent.length"
     assert page.evaluate(size) < 60_000
     before = page.evaluate(size)

@@ -54,6 +54,12 @@ SCRIPT: dict[str, Any] = {
         ]
     },
     "What is not found yet?": {"holds": {"evidence": "never"}},
+    "When did the zoo open?": {
+        "sentences": [
+            {"text": "The zoo of Basel opened in 1874.", "cites": ["The zoo of Basel opened in 1874."]}
+        ],
+        "holds": {"0": "never"},
+    },
     "What is being read?": {
         "sentences": [
             {"text": "The zoo of Basel opened in 1874.", "cites": ["The zoo of Basel opened in 1874."]},
@@ -67,6 +73,11 @@ QUESTIONS = list(SCRIPT)
 
 def welcome(page: Page, _: Server) -> None:
     page.wait_for_selector(".holdings a")
+
+
+def found(page: Page, _: Server) -> None:
+    ask(page, "When did the zoo open?")
+    page.wait_for_selector(".pending .words")
 
 
 def streaming(page: Page, _: Server) -> None:
@@ -165,7 +176,7 @@ def evaluations(page: Page, server: Server) -> None:
 
 
 STATES: list[Callable[[Page, Server], None]] = [
-    welcome, streaming, answered, source, follow_up, refused, arabic, failed, busy, linked, documents,
+    welcome, found, streaming, answered, source, follow_up, refused, arabic, failed, busy, linked, documents,
     conversations, evaluations, waiting, hovered, all_sources, pasting,
 ]  # fmt: skip
 
