@@ -21,6 +21,7 @@ from index.errors import CollectionNotFound, ModelDamaged, ModelUnavailable
 from index.filters import EVERYTHING, Filter
 from index.models import CATALOGUE, Kind, ModelStore, PullProgress
 from index.narrowed import Narrowed
+from index.remembered import RememberingEmbedder
 from index.types import Embedder
 from rag.config import Settings
 from rag.gate import load_gate
@@ -216,6 +217,7 @@ def open_session(
             stack.enter_context(generator)
             generator.start()
         prepare_embedder(settings, embedder, notify)  # while the model's process loads
+        embedder = RememberingEmbedder(embedder)
         pipeline = Pipeline(narrowed or collection, embedder, generator, settings.rag, gate)
         return Session(settings, collection, embedder, generator, pipeline, narrowed, stack.pop_all())
 
