@@ -36,7 +36,7 @@ from rag.results import Passed
 from rag.retrieve import Retrieval, Retriever
 from rag.scoring import RANKED, answer_scores, is_right, retrieval_scores
 from rag.spans import Span
-from rag.types import Answer, Generator, Mode, Piece, Prompt, Turn
+from rag.types import Answer, Choice, Generator, Mode, Piece, Prompt, Turn
 
 Asking = Literal["compose", "quote", "retrieval"]
 Reading = Literal["several", "all", "none"]
@@ -136,7 +136,7 @@ class Planned:
 
     def choose(
         self, prompt: Prompt, choices: Sequence[str], cancelled: Callable[[], bool] = lambda: False
-    ) -> tuple[float, ...]:
+    ) -> Choice:
         return self._generator.choose(prompt, choices, cancelled)
 
     def has_reading(self, prompt: Prompt) -> bool:

@@ -11,7 +11,7 @@ from sentencex import segment
 
 from rag.errors import GenerationCancelled
 from rag.prompts import NOT_STATED
-from rag.types import Piece, Prompt, Usage
+from rag.types import Choice, Piece, Prompt, Usage
 from rag.words import content_terms
 
 _LABEL = re.compile(r"^[A-Z][a-z]*(?: [a-z]+)?:(?: |$)")
@@ -71,13 +71,12 @@ class ExtractiveGenerator:
             if cancelled():
                 raise GenerationCancelled("the answer was no longer wanted")
             yield Piece(word if index == 0 else " " + word)
-        prompt_tokens = self.count_tokens(prompt.instructions + " " + prompt.context + " " + prompt.question)
         stop: Literal["end", "length"] = "end" if len(words) <= max_tokens else "length"
-        yield Piece("", Usage(prompt_tokens, min(len(words), max_tokens)), stop)
+        yield Piece("", Usage(self._size(prompt), min(len(words), max_tokens)), stop)
 
     def choose(
         self, prompt: Prompt, choices: Sequence[str], cancelled: Callable[[], bool] = lambda: False
-    ) -> tuple[float, ...]:
+    ) -> Choice:
         """The first choice is as likely as the share of the question's words that the context holds.
 
         The others share the rest; to be asked whether the answer is not stated turns it round.
@@ -88,9 +87,13 @@ class ExtractiveGenerator:
         share = len(asked & content_terms(prompt.context)) / len(asked) if asked else 0.0
         share = min(max(share, 0.01), 0.99)
         if list(choices) == [NOT_STATED]:
-            return (math.log(1 - share),)
+            return Choice((math.log(1 - share),), Usage(self._size(prompt)))
         rest = math.log((1 - share) / max(len(choices) - 1, 1))
-        return tuple(math.log(share) if index == 0 else rest for index in range(len(choices)))
+        scores = (math.log(share) if index == 0 else rest for index in range(len(choices)))
+        return Choice(tuple(scores), Usage(self._size(prompt)))
+
+    def _size(self, prompt: Prompt) -> int:
+        return self.count_tokens(f"{prompt.instructions} {prompt.context} {prompt.question}")
 
     def has_reading(self, prompt: Prompt) -> bool:
         return prompt.context in self._read

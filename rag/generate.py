@@ -21,7 +21,7 @@ from index.gguf import check_gguf
 from rag.errors import GenerationCancelled, WorkerFailed
 from rag.extractive import ExtractiveGenerator
 from rag.readings import ReadingStore, reading_key
-from rag.types import Piece, Prompt, Usage
+from rag.types import Choice, Piece, Prompt, Usage
 from rag.worker_process import (
     POLL_S,
     SILENCE_LIMIT_S,
@@ -151,14 +151,15 @@ class LlamaGenerator:
 
     def choose(
         self, prompt: Prompt, choices: Sequence[str], cancelled: Callable[[], bool] = _always_wanted
-    ) -> tuple[float, ...]:
+    ) -> Choice:
         request = {
             "op": "choose",
             "prompt": asdict(prompt),
             "reading": self._reading(prompt),
             "choices": list(choices),
         }
-        return tuple(self._answer(request, cancelled, holds=self._key(prompt))["scores"])
+        event = self._answer(request, cancelled, holds=self._key(prompt))
+        return Choice(tuple(event["scores"]), Usage(**event["usage"]))
 
     def has_reading(self, prompt: Prompt) -> bool:
         process = self._process

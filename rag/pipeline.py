@@ -17,6 +17,7 @@ from index.types import Collection, Embedder
 from rag.compose import AnswerBuilder
 from rag.condense import condense
 from rag.config import RagSettings
+from rag.counted import Counted
 from rag.errors import GenerationCancelled
 from rag.gate import Gate, draft_signals, retrieval_signals
 from rag.ground import Grounder, draft_sentences
@@ -55,6 +56,9 @@ JUDGED = 3
 
 DRAFTED = 0.7
 """In nats: by so much another must be likelier to answer than the sentence that the draft was taken from."""
+
+UNFINISHED = "it was not finished"
+"""Why the last sentence of a draft is withheld that reached its limit of tokens."""
 NOT_STATED_ANYWHERE = "the documents do not seem to state it"
 NOT_ANSWERING = "the sentence that comes nearest does not seem to answer the question"
 
@@ -83,7 +87,6 @@ class Asked:
     observer: Observer
     builder: AnswerBuilder = field(default_factory=AnswerBuilder)
     withheld: list[Withheld] = field(default_factory=list)
-    usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
     signals: dict[str, float] = field(default_factory=dict)
     reason: str = ""
@@ -147,7 +150,7 @@ class Pipeline:
         self.unread = None
         limit = self._settings.question_tokens
         question = sound_question(question, limit=limit, count_tokens=self._embedder.count_tokens)
-        generator = self._generator if mode == "compose" else None
+        generator = Counted(self._generator) if self._generator is not None and mode == "compose" else None
         standalone = condense(question, history, generator, cancelled)
         asked = Asked(question, standalone, began, cancelled, observer)
         retrieval = self._retriever.retrieve(standalone, passages=self._settings.passages)
@@ -302,16 +305,16 @@ class Pipeline:
                 asked.stamp("first_token")
             draft += piece.text
             if piece.usage is not None:
-                asked.usage, stop = asked.usage + piece.usage, piece.stop
+                stop = piece.stop
         found = draft_sentences(draft)
         if stop == "length" and found:
             # Cut off in mid-sentence: a torn sentence is not a statement.
-            asked.withheld.append(Withheld(found.pop(), "it was not finished"))
+            asked.withheld.append(Withheld(found.pop(), UNFINISHED))
         return [sentence for sentence in found if not _declines(sentence)]
 
     # -- the end --------------------------------------------------------------------------------
 
-    def _finished(self, asked: Asked, evidence: Sequence[Evidence], generator: Generator | None) -> Answer:
+    def _finished(self, asked: Asked, evidence: Sequence[Evidence], generator: Counted | None) -> Answer:
         if asked.cancelled():
             raise GenerationCancelled("the answer was no longer wanted")
         asked.stamp("total")
@@ -327,7 +330,7 @@ class Pipeline:
             question=asked.question,
             model=generator.name if generator else "",
             collection=self._collection.name,
-            usage=asked.usage,
+            usage=generator.usage if generator else Usage(),
             timings_ms=asked.timings,
         )
 
@@ -335,14 +338,14 @@ class Pipeline:
 def _stated(prompt: Prompt, asked: Asked, generator: Generator) -> float:
     """How much likelier the model is to say that the answer is stated than that it is not, in nats."""
     probe = replace(prompt, question=stated_probe(asked.standalone))
-    yes, no = generator.choose(probe, STATED_CHOICES, asked.cancelled)
+    yes, no = generator.choose(probe, STATED_CHOICES, asked.cancelled).scores
     return yes - no
 
 
 def _judged(source: Evidence, asked: Asked, generator: Generator) -> float:
     """How much likelier the model is to say that this one sentence answers the question than not, in nats."""
     prompt = judge_prompt(source.text, asked.standalone)
-    yes, no = generator.choose(prompt, STATED_CHOICES, asked.cancelled)
+    yes, no = generator.choose(prompt, STATED_CHOICES, asked.cancelled).scores
     return yes - no
 
 

@@ -88,7 +88,10 @@ class Withheld:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that the model worked on: `cached_tokens` of the prompt were read before and not again."""
+    """Tokens that the model worked on, summed over all that a question asks of it.
+
+    `cached_tokens` of the prompts were read before and not again.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -181,6 +184,14 @@ class Piece:
     stop: Literal["", "end", "length", "cancelled"] = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The log-probability of each choice's first token as the reply's next token, and what that cost."""
+
+    scores: tuple[float, ...]
+    usage: Usage = Usage()
+
+
 class Generator(Protocol):
     """A chat model that writes. One question at a time; a second caller waits."""
 
@@ -212,8 +223,8 @@ class Generator(Protocol):
 
     def choose(
         self, prompt: Prompt, choices: Sequence[str], cancelled: Callable[[], bool] = lambda: False
-    ) -> tuple[float, ...]:
-        """The log-probability of each choice's first token as the reply's next token."""
+    ) -> Choice:
+        """How likely the reply begins with each of the choices. Raises ModelError."""
         ...
 
     def has_reading(self, prompt: Prompt) -> bool:

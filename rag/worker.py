@@ -8,7 +8,8 @@ no other. It ends when its input ends, at once, unless it was told to `leave` a 
                       or {"event": "failed", "code", "message"}
     {"op": "generate", "id", "prompt", "reading", "max_tokens", "temperature", "seed", "grammar"}
         → {"event": "step"}* {"event": "piece", "text"}* {"event": "done", "usage", "stop"}
-    {"op": "choose", "id", "prompt", "reading", "choices"}  → {"event": "step"}* {"event": "chosen", "scores"}
+    {"op": "choose", "id", "prompt", "reading", "choices"}
+        → {"event": "step"}* {"event": "chosen", "scores", "usage"}
     {"op": "read", "id", "prompt", "reading"}               → {"event": "step"}* {"event": "read", "done"}
     {"op": "leave", "id", "prompt", "reading"}              the same, also when the input has ended; our
                                                             output ends at once
@@ -40,7 +41,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from index.errors import FootnoteError
 from rag.errors import GenerationCancelled, WorkerFailed
 from rag.readings import ReadingStore, claim, load_reading, write_reading
-from rag.types import Prompt
+from rag.types import Prompt, Usage
 
 if TYPE_CHECKING:
     from rag.llama import LlamaModel, Tokens
@@ -155,11 +156,13 @@ class Worker:
         prompt = self._model.prompt_tokens(Prompt(**request["prompt"]))
         self._take_up(prompt, request["reading"])
         if operation == "choose":
-            if self._model.evaluate(prompt, cancelled) is None:
+            kept = self._model.evaluate(prompt, cancelled)
+            if kept is None:
                 raise GenerationCancelled("the answer was no longer wanted")
             return {
                 "event": "chosen",
                 "scores": self._model.first_token_log_probabilities(request["choices"]),
+                "usage": asdict(Usage(len(prompt.all), 0, kept)),
             }
         if operation == "generate":
             return self._generate(prompt, request, number, cancelled)

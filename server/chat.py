@@ -11,11 +11,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from rag.pipeline import UNFINISHED
 from rag.types import Answer, AnswerFinished, EvidenceFound, SentenceVerified
 from server.ask import EVENTS, asked_of, spoken, whole_answer
 from server.asking import Asked, answering
 from server.chat_shape import Completion, Part, cut, part_of, parts_of
-from server.documented import EVERYWHERE, ON_WRITES, errors
+from server.documented import ON_WRITES, errors
 from server.envelope import json_response
 from server.errors import InvalidRequest
 from server.health import QUOTING
@@ -41,7 +42,6 @@ def chat_router(state: ServerState) -> APIRouter:
                     EVENTS: {"schema": ONE_EVENT},
                 },
             },
-            **EVERYWHERE,
             **ON_WRITES,
             **errors(404, 409, 429, 502, 503),
         },
@@ -102,18 +102,17 @@ def _changes(state: ServerState, body: ChatRequest) -> dict[str, Any]:
     return changes
 
 
-def _finish(asked: Asked, answer: Answer, parts: Sequence[Part]) -> str:
+def _finish(answer: Answer, parts: Sequence[Part]) -> str:
     """ "length" where the draft was cut off; a stop sequence is the end that was asked for."""
-    was_cut = sum(len(part.text) for part in parts) < len(answer.answer)
-    if not was_cut and answer.sentences and answer.usage.completion_tokens >= asked.rag.answer_tokens:
-        return "length"
-    return "stop"
+    has_stopped = sum(len(part.text) for part in parts) < len(answer.answer)
+    was_cut_off = any(withheld.reason == UNFINISHED for withheld in answer.withheld)
+    return "length" if was_cut_off and answer.sentences and not has_stopped else "stop"
 
 
 async def _whole(state: ServerState, asked: Asked, completion: Completion, stops: Sequence[str]) -> Response:
     answer = await whole_answer(state, asked)
     parts = cut(parts_of(answer), stops)
-    return json_response(completion.whole(answer, parts, _finish(asked, answer, parts)))
+    return json_response(completion.whole(answer, parts, _finish(answer, parts)))
 
 
 async def _chunks(
@@ -132,7 +131,7 @@ async def _chunks(
                 for part in cut(parts_of(event.answer), stops)[len(sent) :]:
                     sent.append(part)
                     yield frame(completion.part(part))
-                finish = _finish(asked, event.answer, sent)
+                finish = _finish(event.answer, sent)
                 yield frame(completion.closing(event.answer, sent, finish))
                 if completion.include_usage:
                     yield frame(completion.usage(event.answer.usage))

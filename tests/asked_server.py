@@ -15,7 +15,7 @@ from small_collection import small_collection
 from rag.errors import GenerationCancelled
 from rag.extractive import ExtractiveGenerator
 from rag.session import open_session
-from rag.types import Generator, Piece, Prompt
+from rag.types import Choice, Generator, Piece, Prompt
 from server.config import ServeSettings
 from server.keys import ApiKey
 from server.listen import Listening, address_of, bind
@@ -62,7 +62,7 @@ class HeldGenerator(ExtractiveGenerator):
 
     def choose(
         self, prompt: Prompt, choices: Sequence[str], cancelled: Callable[[], bool] = lambda: False
-    ) -> tuple[float, ...]:
+    ) -> Choice:
         if self.hold_in == "choose":
             self._hold(cancelled)
         return super().choose(prompt, choices, cancelled)

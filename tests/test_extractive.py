@@ -70,12 +70,14 @@ def test_drafts_come_in_order_and_then_its_own() -> None:
 def test_choices_follow_the_share_of_the_words() -> None:
     generator = ExtractiveGenerator()
     prompt = Prompt("", "The flamingo is old.", "Question: Is the flamingo pink?\nReply Yes or No.")
-    yes, no = generator.choose(prompt, ("Yes", "No"))
+    choice = generator.choose(prompt, ("Yes", "No"))
+    assert choice.usage == Usage(generator.count_tokens(f"{prompt.context} {prompt.question}"))
+    yes, no = choice.scores
     assert (math.exp(yes), math.exp(no)) == (pytest.approx(0.5), pytest.approx(0.5))
     held = Prompt("", "The flamingo is pink.", "Question: Is the flamingo pink?")
-    yes, no = generator.choose(held, ("Yes", "No"))
+    yes, no = generator.choose(held, ("Yes", "No")).scores
     assert (math.exp(yes), math.exp(no)) == (pytest.approx(0.99), pytest.approx(0.01))
-    (declines,) = generator.choose(held, (NOT_STATED,))
+    (declines,) = generator.choose(held, (NOT_STATED,)).scores
     assert math.exp(declines) == pytest.approx(0.01)
 
 

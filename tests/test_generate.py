@@ -88,7 +88,10 @@ def test_fresh_held_and_restored_prefixes_give_the_same_text(make: Callable[[], 
     fresh = draft(first)
     assert cached(fresh) == 0
     assert first.has_reading(PROMPT)
-    scores = first.choose(replace(PROMPT, question=PROMPT.question + "\nReply Yes or No."), ("Yes", "No"))
+    asked = replace(PROMPT, question=PROMPT.question + "\nReply Yes or No.")
+    chosen = first.choose(asked, ("Yes", "No"))
+    assert chosen.usage.cached_tokens > 64  # the draft had read it
+    assert chosen.usage.prompt_tokens > chosen.usage.cached_tokens
     held = draft(first)
     assert cached(held) > 64
     assert first.read(PROMPT)
@@ -96,8 +99,7 @@ def test_fresh_held_and_restored_prefixes_give_the_same_text(make: Callable[[], 
     second = make()
     assert second.has_reading(PROMPT)
     restored = draft(second)
-    asked = replace(PROMPT, question=PROMPT.question + "\nReply Yes or No.")
-    assert second.choose(asked, ("Yes", "No")) == scores
+    assert second.choose(asked, ("Yes", "No")).scores == chosen.scores
     assert text_of(fresh) == text_of(held) == text_of(restored) != ""
     assert 64 < cached(restored) <= cached(held)
     # What is restored is the prefix, to the token.

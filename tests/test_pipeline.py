@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_collection import put
@@ -14,7 +16,7 @@ from rag.gate import STAGES, Gate
 from rag.generate import ExtractiveGenerator
 from rag.pipeline import Pipeline
 from rag.prompts import NOT_STATED, REFUSAL
-from rag.types import AnswerFinished, EvidenceFound, SentenceVerified, Turn
+from rag.types import AnswerFinished, Choice, EvidenceFound, Piece, Prompt, SentenceVerified, Turn, Usage
 
 
 def gate(**closed: bool) -> Gate:
@@ -90,7 +92,33 @@ def test_a_closed_gate_spares_the_draft(collection: LocalCollection) -> None:
     answer = line.ask("What do the flamingos eat?")
     assert answer.status == "unanswerable"
     assert answer.usage.completion_tokens == 0
+    assert answer.usage.prompt_tokens > 0  # it was asked whether the answer is stated
     assert answer.timings_ms.first_token == 0
+
+
+def test_every_token_that_the_model_reads_or_writes_is_counted(collection: LocalCollection) -> None:
+    class Noting(ExtractiveGenerator):
+        spent = Usage()
+
+        def generate(self, prompt: Prompt, **options: Any) -> Iterator[Piece]:
+            for piece in super().generate(prompt, **options):
+                self.spent += piece.usage or Usage()
+                yield piece
+
+        def choose(self, prompt: Prompt, *rest: Any) -> Choice:
+            choice = super().choose(prompt, *rest)
+            self.spent += choice.usage
+            return choice
+
+    generator = Noting()
+    history = (Turn("user", "Which flamingo is the oldest?"), Turn("assistant", "One of 61 years."))
+    line = Pipeline(collection, collection.embedder, generator, RagSettings(), gate())
+    answer = line.ask("How old is it?", history)
+    assert len(generator.prompts) == 2  # the rewriting of the question, and the draft
+    assert answer.usage == generator.spent
+    # The next question begins at nothing.
+    spent = generator.spent
+    assert line.ask("How old is the oldest flamingo?").usage + spent == generator.spent
 
 
 def test_a_sentence_cut_off_by_the_limit_is_no_statement(collection: LocalCollection) -> None:

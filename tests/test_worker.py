@@ -83,7 +83,10 @@ def test_requests_and_events() -> None:
             {"id": 2, "event": "done", "usage": DONE, "stop": "end"},
         ]
         talk.send(op="choose", id=3, prompt=PROMPT, reading=None, choices=["Yes", "No"])
-        assert talk.until("chosen") == [{"id": 3, "event": "chosen", "scores": [-1.0, -1.0]}]
+        usage = {"prompt_tokens": len(PROMPT["context"] + PROMPT["question"]), "completion_tokens": 0}
+        assert talk.until("chosen") == [
+            {"id": 3, "event": "chosen", "scores": [-1.0, -1.0], "usage": {**usage, "cached_tokens": 0}}
+        ]
         talk.hang_up()
         assert list(talk.lines()) == []
         assert talk.child.wait() == 0

@@ -23,6 +23,8 @@ class Tokens:
     prefix: tuple
     lead: tuple = ()
     rest: tuple = ()
+    @property
+    def all(self): return self.prefix + self.lead + self.rest
 
 class LlamaModel:
     context_tokens = 512
