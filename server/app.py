@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from server.ask import ask_router
 from server.bodies import BodyCheck
 from server.chat import chat_router
+from server.documented import EVERYWHERE
 from server.documents import documents_router
 from server.envelope import Errors, handle_errors
 from server.frame import Frame
@@ -43,6 +44,7 @@ def create_app(state: ServerState) -> FastAPI:
         docs_url=None,  # their scripts come from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        responses=EVERYWHERE,
         lifespan=lifespan,
     )
     app.include_router(health_router(state))

@@ -14,10 +14,9 @@ from index.errors import CollectionNotFound
 from index.filters import Filter
 from rag.jsonform import answer_object, event_object
 from rag.types import Answer, AnswerFinished, Mode, Turn
-from server.asking import ATTEMPTS, Asked, answering
-from server.documented import EVERYWHERE, ON_WRITES, errors
+from server.asking import Asked, answering
+from server.documented import ON_WRITES, errors
 from server.envelope import json_response
-from server.errors import DocumentsChanged
 from server.schemas import AskRequest, Filters
 from server.state import ServerState
 from server.streams import ONE_EVENT, WAITING_S, EventStream, answered_while_connected, frame
@@ -40,7 +39,6 @@ def ask_router(state: ServerState) -> APIRouter:
                 "then each sentence once it is verified, then the answer; or an error",
                 "content": {EVENTS: {"schema": ONE_EVENT, "example": _EXAMPLE}},
             },
-            **EVERYWHERE,
             **ON_WRITES,
             **errors(404, 409, 429, 502, 503),
         },
@@ -105,16 +103,11 @@ def spoken(turns: Any) -> tuple[Turn, ...]:
 
 
 async def whole_answer(state: ServerState, asked: Asked) -> Answer:
-    """Raises what `answering` raises. Nobody has seen anything of it, so that it may begin again."""
-    for attempts_left in reversed(range(ATTEMPTS)):
-        try:
-            async with contextlib.aclosing(answering(state, asked)) as events:
-                async for event in events:
-                    if isinstance(event, AnswerFinished):
-                        return event.answer
-        except DocumentsChanged:
-            if not attempts_left:
-                raise
+    """Raises what `answering` raises."""
+    async with contextlib.aclosing(answering(state, asked, is_shown=False)) as events:
+        async for event in events:
+            if isinstance(event, AnswerFinished):
+                return event.answer
     raise AssertionError("answering ends with the answer")
 
 

@@ -41,18 +41,21 @@ class Asked:
     request_id: str
 
 
-async def answering(state: ServerState, asked: Asked) -> AsyncGenerator[AnswerEvent]:
+async def answering(
+    state: ServerState, asked: Asked, *, is_shown: bool = True
+) -> AsyncGenerator[AnswerEvent]:
     """The events of the answer. The first comes before the model is waited for, unless it has to be asked.
 
-    Close it when nobody wants the rest: what is being done for it ends then. Raises FootnoteErrors, before
-    the first event those that speak against the question.
+    Close it when nobody wants the rest: what is being done for it ends then. Unless `is_shown`, it may begin
+    again when a document was removed that it had spoken of. Raises FootnoteErrors, before the first event
+    those that speak against the question.
     """
     for attempts_left in reversed(range(ATTEMPTS)):
         has_begun = False
         try:
             async with contextlib.aclosing(_attempt(state, asked)) as events:
                 async for event in events:
-                    has_begun = True
+                    has_begun = is_shown
                     yield event
             return
         except DocumentsChanged:

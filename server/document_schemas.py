@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.documented import EVERYWHERE, ON_WRITES, ErrorDetail, ErrorEnvelope
+from server.documented import ON_WRITES, ErrorDetail, ErrorEnvelope
 
 
 class PastedText(BaseModel):
@@ -135,4 +135,4 @@ def refusals(*statuses: int, writes: bool = False) -> dict[int | str, dict[str, 
     own: dict[int | str, dict[str, Any]] = {
         status: {"model": ErrorEnvelope, "description": _REASONS[status]} for status in statuses
     }
-    return {**EVERYWHERE, **(ON_WRITES if writes else {}), **own}
+    return {**(ON_WRITES if writes else {}), **own}

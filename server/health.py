@@ -8,6 +8,8 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
+from index.errors import UnknownModel
+from server.documented import errors
 from server.errors import NotReady
 from server.state import ServerState
 
@@ -22,7 +24,7 @@ def health_router(state: ServerState) -> APIRouter:
     async def health() -> dict[str, str]:
         return {"status": "alive"}
 
-    @router.get("/ready", summary="Can it answer?")
+    @router.get("/ready", summary="Can it answer?", responses=errors(503))
     async def ready() -> dict[str, str]:
         if state.not_ready is not None:
             raise NotReady(f"it cannot answer yet ({state.not_ready}): ask again in a moment")
@@ -34,9 +36,18 @@ def health_router(state: ServerState) -> APIRouter:
 
     @router.get("/v1/models", summary="The models that a client can name")
     async def models() -> dict[str, Any]:
+        return {"object": "list", "data": list(named().values())}
+
+    @router.get("/v1/models/{model:path}", summary="One of them", responses=errors(404))
+    async def one_model(model: str) -> dict[str, Any]:
+        found = named().get(model)
+        if found is None:
+            raise UnknownModel(f"there is no model {model} here, but {', '.join(named())}: name one of these")
+        return found
+
+    def named() -> dict[str, dict[str, Any]]:
         generator = state.session.generator
         names = ([generator.name] if generator else []) + [QUOTING]
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "footnote"} for name in names]
-        return {"object": "list", "data": data}
+        return {name: {"id": name, "object": "model", "created": 0, "owned_by": "footnote"} for name in names}
 
     return router

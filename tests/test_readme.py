@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from index.config import IndexSettings
+from index.errors import FootnoteError
 from index.model_entries import CATALOGUE
 from rag.config import RagSettings
 from server.__main__ import program
@@ -62,6 +63,23 @@ def test_every_model_and_every_setting_is_named() -> None:
         block = README.partition(f"[{section}]\n")[2].partition("\n\n")[0].partition("```")[0]
         shown = re.findall(r"^(\w+) = ", block, re.MULTILINE)
         assert shown == list(settings.model_fields), section
+
+
+def test_its_errors_have_the_statuses_of_the_program() -> None:
+    table = README.partition("### Errors\n")[2].partition("\n## ")[0]
+    shown = {
+        code: int(status)
+        for status, codes in re.findall(r"^\| (\d+) \| (.*?) \|", table, re.MULTILINE)
+        for code in re.findall("`([a-z_]+)`", codes)
+    }
+    leaves = {error.code: error.status for error in subclasses(FootnoteError)}
+    assert shown == {code: leaves[code] for code in shown}
+    served = {error.code for error in subclasses(FootnoteError) if error.__module__ == "server.errors"}
+    assert served <= set(shown)
+
+
+def subclasses(kind: type[FootnoteError]) -> set[type[FootnoteError]]:
+    return {kind}.union(*(subclasses(child) for child in kind.__subclasses__()))
 
 
 def test_links_inside_the_readme_lead_somewhere() -> None:

@@ -204,7 +204,7 @@ def test_what_is_no_json_object_is_refused(client: TestClient, body: bytes) -> N
     assert ask(client, {"question": QUESTION}).json()["answer"] == ANSWER
 
 
-@pytest.mark.parametrize(("changes", "whole", "streamed"), [(1, 200, 200), (2, 200, 200), (3, 200, 409)])
+@pytest.mark.parametrize(("changes", "whole", "streamed"), [(1, 200, 200), (2, 200, 200), (3, 409, 409)])
 def test_a_document_that_is_removed_meanwhile_is_no_reason_to_fail(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, changes: int, whole: int, streamed: int
 ) -> None:

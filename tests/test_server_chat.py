@@ -193,7 +193,11 @@ def test_the_footnote_field_and_the_quoting_model(client: openai.OpenAI) -> None
 
 
 def test_the_models_can_be_listed(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["extractive", "footnote-quote"]
+    listed = list(client.models.list())
+    assert [model.id for model in listed] == ["extractive", "footnote-quote"]
+    assert [client.models.retrieve(model.id) for model in listed] == listed
+    with pytest.raises(openai.NotFoundError, match="footnote-quote"):
+        client.models.retrieve("gpt/4")
 
 
 def test_messages_of_others_are_not_read_and_parts_are_joined(client: openai.OpenAI) -> None:

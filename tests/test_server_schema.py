@@ -37,6 +37,19 @@ def check(operation: Any, mode: GenerationMode) -> None:
         behaves()
 
 
+def test_every_operation_says_which_errors_it_may_answer_with(served: Any) -> None:
+    described = served.get("/openapi.json").json()
+    envelope = {"$ref": "#/components/schemas/ErrorEnvelope"}
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            responses = operation["responses"]
+            expected = {"400", "401", "405", "500"} | ({"403", "413", "415"} if method == "post" else set())
+            assert expected <= set(responses), (method, path)
+            for status in expected:
+                assert responses[status]["content"]["application/json"]["schema"] == envelope
+    assert "503" in described["paths"]["/ready"]["get"]["responses"]
+
+
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_every_operation_does_as_described(
     served: Any, subtests: pytest.Subtests, mode: GenerationMode

@@ -373,6 +373,12 @@ def test_addresses_in_fields_are_only_text(client: TestClient, home: Path, untou
         client.post("/api/documents", json={"title": address, "text": address, "uri": address})
         client.post("/api/documents", json={"title": address, "text": "x", "url": address, "path": address})
         upload(client, (address, ZOO), (f"{address}/a.txt", ZOO))
+        client.post("/api/ask", json={"question": address, "collection": address})
+        client.post("/api/ask", json={"question": address, "filters": {"document_ids": [address]}})
+        image = {"type": "image_url", "image_url": {"url": address}}
+        for content in (address, [image], [{"type": "text", "text": address}]):
+            asked = {"model": address, "messages": [{"role": "user", "content": content}], "user": address}
+            client.post("/v1/chat/completions", json=asked)
         for path in ("/api/documents", "/api/documents/x/text", "/documents/x"):
             client.get(path, params={"q": address, "after": address, "start": address, "uri": address})
         quoted = address.replace("/", "%2F")

@@ -34,6 +34,7 @@ GOLD = ("When was the bridge at Brenz opened?", "The bridge at Brenz was opened 
 QUESTIONS = [GOLD[0], "Who designed the bridge?", "Who painted the ceiling?", "And when did she study?", "?"]
 ASKERS, WRITERS = 3, 2
 SAMPLE_S = 2.0
+PATIENCE_S = 300.0  # of clients, on a machine that may be busy with other things
 MOST_GROWTH = 1.05  # of memory
 MOST_MORE = 4  # open files or threads: a few come and go with requests
 
@@ -95,7 +96,7 @@ def write(client: httpx2.Client, seen: Seen, chance: random.Random) -> None:
 
 def work(address: str, job: Any, seen: Seen, end: float, seed: int) -> None:
     chance = random.Random(seed)
-    with httpx2.Client(base_url=address, trust_env=False, timeout=60) as client:
+    with httpx2.Client(base_url=address, trust_env=False, timeout=PATIENCE_S) as client:
         while time.monotonic() < end:
             try:
                 job(client, seen, chance)
@@ -105,7 +106,7 @@ def work(address: str, job: Any, seen: Seen, end: float, seed: int) -> None:
 
 
 def watch(address: str, pid: int, seen: Seen, began: float, end: float) -> None:
-    with httpx2.Client(base_url=address, trust_env=False, timeout=10) as client:
+    with httpx2.Client(base_url=address, trust_env=False, timeout=PATIENCE_S) as client:
         while time.monotonic() < end:
             asked = time.monotonic()
             seen.note("health", client.get("/health").status_code)
@@ -126,7 +127,7 @@ def started(home: Path) -> tuple[subprocess.Popen[bytes], str]:
     subprocess.run([*program, "index", str(notes)], cwd=REPOSITORY, env=variables, check=True)
     log = (home / "log").open("wb")
     child = subprocess.Popen([*program, "serve", "--port", "0"], cwd=REPOSITORY, env=variables, stderr=log)
-    for _ in range(600):
+    for _ in range(round(10 * PATIENCE_S)):
         found = re.search(r"http://\S+", (home / "log").read_text())
         if found:
             with contextlib.suppress(httpx2.HTTPError):
@@ -156,12 +157,14 @@ def main(seconds: float) -> int:
                 thread.start()
             for thread in threads:
                 thread.join()
-            gold = httpx2.post(f"{address}/api/ask", json={"question": GOLD[0]}, trust_env=False, timeout=60)
+            gold = httpx2.post(
+                f"{address}/api/ask", json={"question": GOLD[0]}, trust_env=False, timeout=PATIENCE_S
+            )
             if GOLD[1] not in gold.text:
                 seen.wrong.append(f"at the end: {gold.text[:300]}")
         finally:
             child.terminate()
-            code = child.wait(30)
+            code = child.wait(PATIENCE_S)
         tracebacks = (Path(folder) / "log").read_text().count('"traceback"')
     return report(seen, seconds, code, tracebacks)
 
