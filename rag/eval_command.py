@@ -158,6 +158,8 @@ def _asked_of(gold: GoldSet | None, claims: ClaimSet | None, options: Options) -
 
 def _refuse_contradictions(options: Options) -> None:
     wants_answers = options.asking != "retrieval"
+    if options.format == "wice" and options.asking != "compose":
+        raise UsageError("claims are examined by the verifier alone: leave out --retrieval-only and --quote")
     if options.calibrates and (not wants_answers or options.format == "wice"):
         raise UsageError("--calibrate needs answers: leave out --retrieval-only, and ask questions, not wice")
     if options.calibrates and (options.baseline or options.new_baseline or options.limits or options.report):

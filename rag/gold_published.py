@@ -229,7 +229,7 @@ def read_chunking(gathering: Gathering) -> None:
         for number, row in enumerate(rows, 2):
             _add_chunking(gathering, number, row)
     except csv.Error as error:
-        raise gathering.refuse(f"the CSV is broken at line {rows.line_num}: {error}") from error
+        raise gathering.refuse(f"the CSV is broken at line {rows.reader.line_num}: {error}") from error
 
 
 def _add_chunking(gathering: Gathering, number: int, row: dict[str, str | None]) -> None:

@@ -48,7 +48,9 @@ class Gathering:
 
     def stop_if_wrong(self) -> None:
         if self._problems:
-            raise GoldError(self._name, self._problems)
+            # A whole file of one format, read as another: it has many lines, and none that has an id.
+            hint = "" if self._places else "; if it is of another format, name that with --format"
+            raise GoldError(self._name, self._problems, hint)
 
     def refuse(self, reason: str) -> GoldError:
         return GoldError(self._name, [*self._problems, Problem("", reason)])

@@ -32,11 +32,11 @@ class Problem:
 
 class GoldError(UsageError):
     """A gold file that cannot be used. `problems` holds every bad line; the message names them all,
-    those with the same reason together."""
+    those with the same reason together, and ends with the `hint`."""
 
     code = "invalid_gold"
 
-    def __init__(self, name: str, problems: Iterable[Problem]) -> None:
+    def __init__(self, name: str, problems: Iterable[Problem], hint: str = "") -> None:
         self.problems = tuple(problems)
         places: dict[str, list[str]] = {}
         for problem in self.problems:
@@ -44,7 +44,7 @@ class GoldError(UsageError):
         found = "; ".join(
             f"{_listed(where)}: {reason}" if any(where) else reason for reason, where in places.items()
         )
-        super().__init__(f"{name} is no sound gold file: correct it and run again: {found}")
+        super().__init__(f"{name} is no sound gold file: correct it and run again: {found}{hint}")
 
 
 @dataclass(frozen=True, slots=True)

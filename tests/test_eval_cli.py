@@ -252,6 +252,7 @@ def test_there_must_be_something_to_go_on_with(footnote: Run, gold: Path, tmp_pa
         (("--sample", "1"), "--limit"),
         (("--calibrate", "--fail-under", "correct=1"), "run it by itself"),
         (("--calibrate", "--retrieval-only"), "--calibrate needs answers"),
+        (("--format", "wice", "--retrieval-only"), "examined by the verifier alone"),
         (("--write-gate", "x.json"), "add --calibrate"),
         (("--baseline", "absent.json"), "the baseline absent.json cannot be read"),
     ],

@@ -194,6 +194,15 @@ def test_where_a_line_is_no_json(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_of_another_format_is_told_from_one_with_a_bad_line(tmp_path: Path) -> None:
+    (tmp_path / "dev.json").write_text('{"version": "v2.0", "data": []}\n')
+    with pytest.raises(GoldError, match=r"if it is of another format, name that with --format$"):
+        load_gold(tmp_path / "dev.json")
+    with pytest.raises(GoldError, match="line 2") as caught:
+        load_gold(footnote(tmp_path, own(), {}))
+    assert "--format" not in str(caught.value)
+
+
 def test_unknown_format_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no gold format wice"):
         load_gold(tmp_path, "wice")  # type: ignore[arg-type]
@@ -422,7 +431,7 @@ def test_bad_chunking_files(tmp_path: Path) -> None:
     (tmp_path / "questions.csv").write_bytes(b"question,references,corpus_id\n\xff,,\n")
     assert problems(tmp_path / "questions.csv", "chunking") == [("", "it is not UTF-8 at byte 30")]
     (tmp_path / "questions.csv").write_text('question,references,corpus_id\n"open,,\n')
-    assert "the CSV is broken at line" in problems(tmp_path / "questions.csv", "chunking")[0][1]
+    assert "the CSV is broken at line 2" in problems(tmp_path / "questions.csv", "chunking")[0][1]
 
 
 # -- WiCE -----------------------------------------------------------------------------------------
