@@ -39,6 +39,9 @@ from rag.results import Difference, Metric, Passed, Run
 CORRECT = "correct"
 """The score of a question that says whether the given answer is right: 1 or 0."""
 
+RECALL = "passage_recall@5"
+"""The score that says how much of the evidence was found, where nothing was answered: all of it from 1 on."""
+
 Texts = Mapping[str, tuple[str, str]]
 """Title and text of each document by its id."""
 
@@ -60,8 +63,12 @@ REFUSED_WRONGLY = Outcome("refused-wrongly", "⊘", "refused wrongly", False)
 ANSWERED_WRONGLY = Outcome("answered-wrongly", "✗", "answered, should have refused", False)
 JUDGED_RIGHTLY = Outcome("judged-rightly", "✓", "judged rightly", True)
 JUDGED_WRONGLY = Outcome("judged-wrongly", "✗", "judged wrongly", False)
+MADE_RIGHTLY = Outcome("made-rightly", "✓", "made sentence, judged rightly", True)
+MADE_WRONGLY = Outcome("made-wrongly", "✗", "made sentence, judged wrongly", False)
+FOUND = Outcome("found", "✓", "evidence found", True)
+MISSED = Outcome("missed", "✗", "evidence missed", False)
 UNSCORED = Outcome("unscored", "·", "answered, not scored", None)
-UNASKED = Outcome("unasked", "·", "retrieval only", None)
+UNASKED = Outcome("unasked", "·", "nothing to be found", None)
 OUTCOMES = (
     RIGHT,
     WRONG,
@@ -70,6 +77,10 @@ OUTCOMES = (
     ANSWERED_WRONGLY,
     JUDGED_RIGHTLY,
     JUDGED_WRONGLY,
+    MADE_RIGHTLY,
+    MADE_WRONGLY,
+    FOUND,
+    MISSED,
     UNSCORED,
     UNASKED,
 )
@@ -124,14 +135,22 @@ def outcome(passed: Passed) -> Outcome:
     """What became of the question, by its answer's status and its score `CORRECT`; what became of a claim,
     by its verdict."""
     if passed.answer is None:
-        verdict = _verdict(passed)
-        return UNASKED if verdict is None else JUDGED_RIGHTLY if verdict.right else JUDGED_WRONGLY
+        return _unanswered(passed)
     if passed.answer["status"] != "answered":
         return REFUSED_WRONGLY if passed.answerable else REFUSED_RIGHTLY
     if not passed.answerable:
         return ANSWERED_WRONGLY
     score = passed.scores.get(CORRECT)
     return UNSCORED if score is None else RIGHT if score >= 0.5 else WRONG
+
+
+def _unanswered(passed: Passed) -> Outcome:
+    if verdict := _verdict(passed):
+        if "verdict" in passed.scores:
+            return JUDGED_RIGHTLY if verdict.right else JUDGED_WRONGLY
+        return MADE_RIGHTLY if verdict.right else MADE_WRONGLY
+    found = passed.scores.get(RECALL)
+    return UNASKED if found is None else FOUND if found >= 1 else MISSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +173,10 @@ def _verdict(passed: Passed) -> _Verdict | None:
 
 
 def heading(questions: Sequence[Passed]) -> str:
-    """How many went right, of those that could be judged: what the page is headed with."""
-    judged = [right for one in questions if (right := outcome(one).right) is not None]
+    """How many went right, of those that could be judged: what the page is headed with. Sentences that
+    were made from a claim's page are no claims of anybody's."""
+    outcomes = [one for one in map(outcome, questions) if one not in (MADE_RIGHTLY, MADE_WRONGLY)]
+    judged = [one.right for one in outcomes if one.right is not None]
     count, noun = len(judged or questions), _noun(questions)
     of_all = f"{count} {noun}{'' if count == 1 else 's'}"
     return f"{sum(judged)} of {of_all} went right" if judged else of_all
@@ -274,7 +295,7 @@ def _by_kind(run: Run, cases: Sequence[Case]) -> tuple[dict[str, Interval], str]
     """The share of questions that went right; without answers, the first metric in [0, 1] that questions
     have a score for."""
     name, values = (
-        "Right answers and right refusals",
+        _said_of_right(cases),
         _grouped(
             (case.passed.kind, None if case.outcome.right is None else float(case.outcome.right))
             for case in cases
@@ -291,6 +312,15 @@ def _by_kind(run: Run, cases: Sequence[Case]) -> tuple[dict[str, Interval], str]
                 break
     intervals = {kind: bootstrap_mean(found) for kind, found in values.items()}
     return {kind: one for kind, one in intervals.items() if one is not None}, name
+
+
+def _said_of_right(cases: Sequence[Case]) -> str:
+    outcomes = {case.outcome for case in cases}
+    if outcomes & {FOUND, MISSED}:
+        return "Questions whose evidence stands in the first five passages"
+    if outcomes & {JUDGED_RIGHTLY, JUDGED_WRONGLY}:
+        return "Right verdicts"
+    return "Right answers and right refusals"
 
 
 def _grouped(scores: Iterable[tuple[str, float | None]]) -> dict[str, list[float]]:

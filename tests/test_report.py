@@ -252,8 +252,10 @@ OUTCOMES: Sequence[tuple[bool, dict[str, Any] | None, dict[str, float], str, boo
     (True, None, {}, "unasked", False),
     (True, None, {"verdict": 0.0, "label": 0.0}, "judged-rightly", False),
     (False, None, {"verdict": 0.0, "label": 2.0}, "judged-wrongly", True),
-    (False, None, {"figure_caught": 1.0}, "judged-rightly", False),
-    (True, None, {"verbatim_passed": 0.0}, "judged-wrongly", True),
+    (False, None, {"figure_caught": 1.0}, "made-rightly", False),
+    (True, None, {"verbatim_passed": 0.0}, "made-wrongly", True),
+    (True, None, {"passage_recall@5": 1.0}, "found", False),
+    (True, None, {"passage_recall@5": 0.5}, "missed", True),
 ]
 
 
@@ -351,7 +353,7 @@ def test_claims_show_what_the_verifier_said_of_them() -> None:
         replace(claim, scores={"name_caught": 0.0}, gold_answers=(), answerable=False),
     ]
     tree = page(*cases)
-    assert words(tree.xpath("//h1")[0]) == "1 of 3 claims went right"
+    assert words(tree.xpath("//h1")[0]) == "0 of 1 claim went right"
     assert [words(one) for one in tree.xpath("//article/dl")] == [
         "Gold not_supported Verdict partially supported",
         "Gold a true sentence of the page Verdict let through",
@@ -380,6 +382,17 @@ def test_a_run_of_retrieval_alone_has_its_score_by_kind() -> None:
     assert titles == ["Weakest: list, 0 %; strongest: fact, 100 %"]
     assert "recall@5 by kind" in words(tree.xpath("//figcaption")[0])
     assert words(tree.xpath("//h1")[0]) == "2 questions"
+
+
+def test_a_run_of_retrieval_alone_tells_what_was_missed() -> None:
+    alone = replace(PASSED, answer=None, confidence=None)
+    cases = [replace(alone, scores={"passage_recall@5": score}) for score in (1.0, 0.0, 1.0)]
+    tree = page(*cases, replace(alone, scores={}, answerable=False, gold=(), gold_answers=()))
+    assert words(tree.xpath("//h1")[0]) == "2 of 3 questions went right"
+    assert len(tree.xpath("//article[@data-wrong]")) == 1
+    assert "Questions whose evidence stands in the first five passages" in words(
+        tree.xpath("//figcaption")[0]
+    )
 
 
 def test_the_plots_of_a_whole_run() -> None:
