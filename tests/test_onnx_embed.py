@@ -25,6 +25,8 @@ from index.onnx_export import LOWEST_COSINE
 from index.onnx_graphs import OnnxGraphs
 from index.types import Vectors
 from index.weights import SafetensorsFile, weight_files, weights_folder
+from rag.config import load_settings
+from rag.session import open_session
 
 TEXTS = [
     "Where did the leaders meet?",
@@ -308,6 +310,18 @@ def test_what_an_interrupted_export_left_is_swept(tiny: Path, store: Path) -> No
     graph.sweep()
     assert not draft.exists()
     assert kept_files(store) == [".json", ".lock", ".onnx"]
+
+
+def test_a_session_has_loaded_what_embeds_before_it_is_asked(
+    tiny: Path, reference: Vectors, no_export: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTNOTE_INDEX__EMBEDDER", str(tiny))
+    settings = load_settings(offline=True)
+    with open_session(settings, "quote", must_exist=False) as session:
+        # Later, a server would stand still for it: importing holds up every thread.
+        assert no_export == [tiny]
+        np.testing.assert_allclose(session.embedder.embed(TEXTS), reference, atol=1e-5)
+    assert no_export == [tiny]
 
 
 def test_many_threads_get_their_own_vectors(
