@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from index import catalog
-from index.catalog import MIGRATIONS, Catalog
+from index.catalog import APPLICATION_ID, MIGRATIONS, Catalog
 from index.collection import LocalCollection
 from index.config import IndexSettings
 from index.embed import HashEmbedder
@@ -49,14 +48,13 @@ def test_front_matter_becomes_facts_and_goes_with_its_document(tmp_path: Path) -
         assert stored(tmp_path) == set()
 
 
-def test_an_older_collection_gets_them_when_it_is_opened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as older:
-        older.setattr(catalog, "MIGRATIONS", MIGRATIONS[:1])
-        Catalog(tmp_path, create=True).close()
+def test_an_older_collection_gets_them_when_it_is_opened(tmp_path: Path) -> None:
     metadata = {"author": 'Clara "Z"', "keywords": "Bridges, #steel,a'b,, ", "date": "2024-03-05"}
     connection = sqlite3.connect(tmp_path / "catalog.sqlite")
+    for statement in MIGRATIONS[0]:
+        connection.execute(statement)
+    connection.execute("PRAGMA user_version = 1")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(
         "INSERT INTO documents VALUES (1, 'x', 'text/plain', 'x', 1, 'x', '[]', '[]', ?, 'x', 0)",
         (json.dumps(metadata),),
