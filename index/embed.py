@@ -271,7 +271,7 @@ _TRIGRAM_WEIGHT = 0.3
 _stemmer_lock = threading.Lock()
 
 
-@functools.lru_cache(maxsize=65_536)
+@functools.lru_cache(maxsize=4096)  # about 2 kB each
 def _features(word: str) -> tuple[tuple[int, float], ...]:
     """(hash, signed weight) of a lower-cased word's stem, and of its trigrams with its ends marked."""
     with _stemmer_lock:  # a stemmer keeps the word that it works on in itself
