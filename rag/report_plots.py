@@ -255,7 +255,7 @@ def kind_plot(scores: Mapping[str, Interval], name: str) -> Plot | None:
     title = f"{weakest}, {percent(scores[weakest].value)}"
     if scores[weakest].value < scores[strongest].value:
         title = f"Weakest: {title}; strongest: {strongest}, {percent(scores[strongest].value)}"
-    note = f"{name} by kind of question, with 95 % intervals and the number of questions."
+    note = f"{name} by kind, with 95 % intervals; n is how many there are."
     svg = _whiskers(rows, f"{name} by kind. {title}.", (0, 0.25, 0.5, 0.75, 1), percent, None)
     return Plot(title, note, svg)
 
