@@ -51,6 +51,25 @@ def test_ctrl_c_at_the_prompt_exits_with_130(tmp_path: Path, notes: Path) -> Non
     assert (err, chatting.returncode) == (b"", 130)
 
 
+def test_ctrl_c_ends_following_with_130_and_keeps_what_was_indexed(tmp_path: Path, notes: Path) -> None:
+    with start(tmp_path / "home", "index", "--watch", str(notes)) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline().startswith(b"1 added, 0 updated")
+        (notes / "more.txt").write_text("Another one.\n")
+        assert following.stdout.readline() == f"added {notes / 'more.txt'}\n".encode()
+        (notes / "more.txt").rename(notes / "moved.txt")
+        assert (
+            following.stdout.readline().decode() == f"renamed {notes / 'more.txt'} → {notes / 'moved.txt'}\n"
+        )
+        following.send_signal(signal.SIGINT)
+        out, err = following.communicate()
+    assert (out, following.returncode) == (b"", 130)
+    assert err.decode() == f"Following {notes}. Ctrl-C ends it.\nStopped. What was indexed stays.\n"
+    with start(tmp_path / "home", "collection", "list") as listing:
+        out, _ = listing.communicate()
+    assert out.endswith(b"2 documents, 2 passages\n")
+
+
 def test_no_output_is_no_traceback(tmp_path: Path, notes: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full here")
