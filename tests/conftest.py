@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,12 @@ from index.models import ModelStore
 pytest_plugins = ("page_browser",)
 
 SEED = Path(__file__).parent.parent / "seeds" / "000_ca632847ae230c67.txt"
+
+
+def pytest_configure() -> None:
+    """Where a shell starts this in the background, Ctrl-C is ignored, here and by every process started."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
