@@ -104,9 +104,9 @@ def test_a_read_section_answers_with_exact_citations_and_sources_first(session: 
     answer = events[-1].answer
     assert "3,000" in answer.answer
     assert_exact([asdict(citation) for citation in answer.citations])
-    # Only the question was read: the section's reading was there.
+    # The section's reading was there: what was read is the question, and sentences judged by themselves.
     assert answer.usage.cached_tokens > 1000
-    assert answer.usage.prompt_tokens - answer.usage.cached_tokens < 100
+    assert answer.usage.prompt_tokens - answer.usage.cached_tokens < 600
     again = pipeline.ask(question)
     assert (again.answer, again.citations) == (answer.answer, answer.citations)
 
