@@ -12,6 +12,7 @@ from index.config import IndexSettings
 from index.errors import FootnoteError
 from index.model_entries import CATALOGUE
 from rag.config import RagSettings
+from server import errors as server_errors
 from server.__main__ import program
 from server.config import ServerSettings
 
@@ -74,7 +75,7 @@ def test_its_errors_have_the_statuses_of_the_program() -> None:
     }
     leaves = {error.code: error.status for error in subclasses(FootnoteError)}
     assert shown == {code: leaves[code] for code in shown}
-    served = {error.code for error in subclasses(FootnoteError) if error.__module__ == "server.errors"}
+    served = {error.code for error in subclasses(FootnoteError) if error.__module__ == server_errors.__name__}
     assert served <= set(shown)
 
 
