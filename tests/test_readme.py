@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from index.config import IndexSettings
 from index.errors import FootnoteError
 from index.model_entries import CATALOGUE
+from rag import errors as answering_errors
 from rag.config import RagSettings
 from server import errors as server_errors
 from server.__main__ import program
@@ -73,6 +74,8 @@ def test_its_errors_have_the_statuses_of_the_program() -> None:
         for status, codes in re.findall(r"^\| (\d+) \| (.*?) \|", table, re.MULTILINE)
         for code in re.findall("`([a-z_]+)`", codes)
     }
+    # All three packages' errors are known once their modules are imported.
+    assert answering_errors.QuestionError.code in shown
     leaves = {error.code: error.status for error in subclasses(FootnoteError)}
     assert shown == {code: leaves[code] for code in shown}
     served = {error.code for error in subclasses(FootnoteError) if error.__module__ == server_errors.__name__}
