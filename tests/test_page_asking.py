@@ -301,7 +301,7 @@ def test_a_key_is_asked_for_once(profile: Profile, tmp_path: Path) -> None:
         finished(ask(page, "Lion?"))
         expect(page.locator("dialog")).to_have_count(0)
         page.reload()
-        page.get_by_role("link", name="Documents").click()
+        page.get_by_role("link", name="Documents", exact=True).click()
         expect(page.locator("#documents .row")).to_have_count(1)
         page.get_by_role("button", name="Forget the key").click()
         page.reload()

@@ -226,7 +226,7 @@ def test_a_long_list_stays_where_it_is(site: Server, profile: Profile) -> None:
     page.route("**/api/documents?*", listing(500))
     page.route("**/api/documents/d*", lambda route: route.fulfill(status=204))
     page.clock.install()
-    page.get_by_role("link", name="Documents").click()
+    page.get_by_role("link", name="Documents", exact=True).click()
     rows = page.locator("#documents .row")
     expect(rows).to_have_count(50)
     page.get_by_role("button", name="Show more").press("Enter")
