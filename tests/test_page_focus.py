@@ -168,9 +168,10 @@ def test_the_address_says_what_is_shown(site: Server, profile: Profile) -> None:
             page.get_by_role("button", name="New conversation").click()
         finished(ask(page, question))
     page.get_by_role("link", name="Conversations").click()
-    addresses: list[str] = page.locator("#conversations .title").evaluate_all(
-        "(all) => all.map((a) => a.hash)"
-    )
+    titles = page.locator("#conversations .title")
+    expect(titles).to_have_count(2)
+    hashes = dict(titles.evaluate_all("(all) => all.map((a) => [a.textContent, a.hash])"))
+    addresses = [hashes["Crew?"], hashes["Ferry?"]]
     # Two are asked for at once: the later is shown.
     page.evaluate("(hashes) => { for (const hash of hashes) location.hash = hash; }", addresses)
     expect(page.locator(".question")).to_have_text(["Ferry?"])
