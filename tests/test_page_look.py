@@ -92,13 +92,19 @@ def documents(page: Page) -> None:
     expect(page.locator('.uploads [data-state="failed"]')).to_be_visible()
 
 
+def choosing(page: Page) -> None:
+    page.locator(".scope summary").click()
+    expect(page.locator(".scopes section").first).to_be_visible()
+
+
 def evaluations(page: Page) -> None:
     page.get_by_role("link", name="Evaluations").click()
     expect(page.locator("#evaluations .nothing")).to_be_visible()
 
 
 STATES: list[Callable[[Page], None]] = [
-    welcome, waiting, keyless, answered, opened, refused, failed, conversations, documents, evaluations,
+    welcome, waiting, keyless, answered, opened, refused, failed, conversations, documents, choosing,
+    evaluations,
 ]  # fmt: skip
 
 

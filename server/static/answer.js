@@ -5,7 +5,7 @@ import { copyText, counted, element, listed } from "./dom.js";
 import { holdBack } from "./hold.js";
 import { turnAsMarkdown } from "./markdown.js";
 import { notice } from "./notices.js";
-import { isLoose, partsOf, placeOf } from "./turns.js";
+import { isLoose, partsOf, placeOf, shortName } from "./turns.js";
 
 /** How many sources stand in the turn while it waits, where there is no room beside it. */
 const PEEKED = 3;
@@ -195,7 +195,8 @@ export class TurnView {
     if (error?.wait) holdBack(retry, updated + error.wait * 1000, error.wait);
     retry.addEventListener("click", () => this.#hooks.retry(this.#turn));
     const took = answer && `${(answer.timings_ms.total / 1000).toFixed(1)} s`;
-    const facts = answer && listed([took, answer.model || "quoted, no model"]);
+    const kept = this.#turn.scope && `only in ${shortName(this.#turn.scope)}`;
+    const facts = answer && listed([took, answer.model || "quoted, no model", kept]);
     const hasText = this.#turn.sentences.length > 0 || state === "done";
     return element("p", { class: "actions" }, hasText && copy, retry, facts && element("span", { class: "facts" }, facts));
   }

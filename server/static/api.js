@@ -146,6 +146,9 @@ export function documents({ q = "", after = "", limit = 50 } = {}, signal) {
   return json(`/api/documents?${query}`, { signal });
 }
 
+/** Folders and tags that a question can be kept to, `{folders, tags}` of `{name, documents}`. */
+export const scopes = (q, signal) => json(`/api/scopes?${new URLSearchParams({ q })}`, { signal });
+
 /** A stretch of a document's text, by code points. */
 export function text(id, start, end, signal) {
   const query = new URLSearchParams({ start, end });

@@ -6,7 +6,7 @@ import { Composer } from "./composer.js";
 import { counted, element, newId } from "./dom.js";
 import { announce, notice } from "./notices.js";
 import { pocket } from "./pocket.js";
-import { advance, historyBefore, newTurn } from "./turns.js";
+import { advance, filtersOf, historyBefore, newTurn } from "./turns.js";
 import { greet } from "./welcome.js";
 
 /** A turn of another tab that has said nothing for so long is not being answered any more. */
@@ -142,6 +142,7 @@ export class Ask {
         conversation: this.#id,
         question,
         mode: this.#composer.mode,
+        scope: this.#composer.scope,
         now: Date.now(),
         tab: this.#tab,
       }),
@@ -176,7 +177,12 @@ export class Ask {
       }
     };
     keep(asked);
-    const body = { question: asked.question, history: historyBefore(this.#turns(), asked), mode: asked.mode };
+    const body = {
+      question: asked.question,
+      history: historyBefore(this.#turns(), asked),
+      mode: asked.mode,
+      filters: filtersOf(asked.scope),
+    };
     try {
       for await (const event of api.ask(body, abort.signal)) {
         await keep(advance(running.turn, event));

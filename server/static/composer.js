@@ -1,6 +1,7 @@
 // The box for the next question, and what stands under it.
 
 import { element } from "./dom.js";
+import { ScopeChoice } from "./scope.js";
 
 export class Composer {
   #field = element("textarea", {
@@ -10,6 +11,7 @@ export class Composer {
   #quote = element("input", { type: "checkbox", id: "quote" });
   #button = element("button", { class: "primary", type: "submit" }, "Ask");
   #fresh = element("button", { type: "button", class: "fresh" }, "New conversation");
+  #scope = new ScopeChoice();
   #isRunning = false;
 
   /** `hooks` are `ask(text)`, `stop()` and `begin()`. */
@@ -23,6 +25,7 @@ export class Composer {
         "div",
         { class: "under" },
         element("label", { for: "quote", title: "Answer with the documents’ own sentences; no model writes" }, this.#quote, "Quote only"),
+        this.#scope.element,
         element("span", { id: "question-hint", class: "hint" }, "Enter asks, Shift and Enter begin a line"),
         this.#fresh,
       ),
@@ -43,6 +46,11 @@ export class Composer {
 
   get mode() {
     return this.#quote.checked ? "quote" : "compose";
+  }
+
+  /** What the question is kept to; null is everything. */
+  get scope() {
+    return this.#scope.chosen;
   }
 
   focus() {

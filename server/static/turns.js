@@ -9,12 +9,13 @@ const LOOSE = 0.9;
 const REMEMBERED = 6;
 
 /** A question that has just been asked. `tab` names the page that is asking. */
-export function newTurn({ id, conversation, question, mode, now, tab }) {
+export function newTurn({ id, conversation, question, mode, now, tab, scope = null }) {
   return {
     id,
     conversation,
     question,
     mode,
+    scope,
     created: now,
     updated: now,
     tab,
@@ -24,6 +25,18 @@ export function newTurn({ id, conversation, question, mode, now, tab }) {
     answer: null,
     error: null,
   };
+}
+
+/** What the server is asked to keep a question to; null is everything. A document is named by where it came
+    from, so that it is the same one after an edit. */
+export function filtersOf(scope) {
+  if (!scope) return null;
+  return scope.kind === "tag" ? { tags: [scope.value] } : { paths: [scope.value] };
+}
+
+/** The last part of a folder's path; others as they are. */
+export function shortName({ kind, name }) {
+  return kind === "folder" ? name.split("/").filter(Boolean).at(-1) ?? name : name;
 }
 
 /** The turn after one event of the stream; what it does not know changes nothing. */
