@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
-
-import numpy as np
-import numpy.typing as npt
 
 from index.collection import LocalCollection
 from index.embed import unit_vectors
 from index.errors import UsageError
 from index.readers import READERS_VERSION
 from index.records import Source
+from index.remembered import RememberingEmbedder
 from index.split import SPLIT_VERSION
-from index.types import Document, Embedder, Vectors
+from index.types import Document, Embedder
 from rag.condense import condense
 from rag.config import Settings
 from rag.errors import QuestionError
@@ -36,7 +35,8 @@ from rag.results import Passed
 from rag.retrieve import Retrieval, Retriever
 from rag.scoring import RANKED, answer_scores, is_right, retrieval_scores
 from rag.spans import Span
-from rag.types import Answer, Choice, Generator, Mode, Piece, Prompt, Turn
+from rag.types import Answer, Generator, Mode, Prompt, Turn
+from rag.wrapped import WrappedGenerator
 
 Asking = Literal["compose", "quote", "retrieval"]
 Reading = Literal["several", "all", "none"]
@@ -89,98 +89,33 @@ class Seen(Observer):
         return gate.probability(self.last, self.stages[self.last]) if self.last else None
 
 
-class Planned:
+class Planned(WrappedGenerator):
     """A generator that has readings of the planned sections only, whatever an earlier run left on disk:
     two runs of the same configuration must see the same prompts."""
 
     def __init__(self, generator: Generator) -> None:
-        self._generator = generator
+        super().__init__(generator)
         self._sections: frozenset[str] = frozenset()
 
     def plan(self, sections: Sequence[Prompt]) -> None:
         self._sections = frozenset(section.context for section in sections)
 
-    @property
-    def name(self) -> str:
-        return self._generator.name
-
-    @property
-    def digest(self) -> str:
-        return self._generator.digest
-
-    @property
-    def context_tokens(self) -> int:
-        return self._generator.context_tokens
-
-    def count_tokens(self, text: str) -> int:
-        return self._generator.count_tokens(text)
-
-    def generate(
-        self,
-        prompt: Prompt,
-        *,
-        max_tokens: int,
-        temperature: float = 0.0,
-        seed: int = 0,
-        grammar: str = "",
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> Iterator[Piece]:
-        return self._generator.generate(
-            prompt,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
-            grammar=grammar,
-            cancelled=cancelled,
-        )
-
-    def choose(
-        self, prompt: Prompt, choices: Sequence[str], cancelled: Callable[[], bool] = lambda: False
-    ) -> Choice:
-        return self._generator.choose(prompt, choices, cancelled)
-
     def has_reading(self, prompt: Prompt) -> bool:
-        return prompt.context in self._sections and self._generator.has_reading(prompt)
-
-    def read(self, prompt: Prompt, cancelled: Callable[[], bool] = lambda: False) -> bool:
-        return self._generator.read(prompt, cancelled)
+        return prompt.context in self._sections and super().has_reading(prompt)
 
 
-class Remembering:
-    """An embedder that embeds each text once. For what is not timed: where questions are to be asked, and
-    how passages rank, it is many times as fast, since questions share their passages."""
+class Remembering(RememberingEmbedder):
+    """An embedder that embeds each text once, and forgets none. For what is not timed: where questions are to
+    be asked, and how passages rank, it is many times as fast, since questions share their passages."""
 
     def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-        self._vectors: dict[str, npt.NDArray[np.float32]] = {}
-
-    @property
-    def fingerprint(self) -> str:
-        return self._embedder.fingerprint
-
-    @property
-    def dimension(self) -> int:
-        return self._embedder.dimension
-
-    @property
-    def max_tokens(self) -> int:
-        return self._embedder.max_tokens
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return self._embedder.count_tokens(texts)
+        super().__init__(embedder, most=sys.maxsize, most_at_once=sys.maxsize)
 
     def learn(self, texts: Sequence[str], on_done: Callable[[int], None]) -> None:
         """Embed texts that will be asked for, many at once: a fraction of what they cost one by one."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        new = self.unknown(texts)
         on_done(len(texts) - len(new))
-        self._vectors.update(zip(new, unit_vectors(self._embedder, new, on_done), strict=True))
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
-        if new:
-            self._vectors.update(zip(new, self._embedder.embed(new), strict=True))
-        found = [self._vectors[text] for text in texts]
-        return np.stack(found) if found else np.zeros((0, self.dimension), dtype=np.float32)
+        self.keep(new, unit_vectors(self.inner, new, on_done))
 
 
 # -- the collection -----------------------------------------------------------------------------
