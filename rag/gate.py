@@ -1,8 +1,8 @@
 """Does the document answer this question? A logistic model over a few readable signals.
 
-Asked twice: before the draft with what retrieval and the model's yes/no probe say, and after it with
-the verdict on the draft as well. The coefficients stand in gate.json, one number a signal, fitted on
-public question sets; settings can name another file.
+Asked before the draft, with what retrieval and the model's yes/no probe of the section say, and after it,
+with what the model says of single sentences and the check of the draft. The coefficients stand in
+gate.json, one number a signal, fitted on public question sets; settings can name another file.
 """
 
 from __future__ import annotations

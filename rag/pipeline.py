@@ -1,9 +1,10 @@
 """From a question to a grounded answer: the whole story on one page.
 
-    condense → retrieve → gate → draft → ground → emit
+    condense → retrieve → gate → draft → ground → judge → gate → emit
 
-Nothing is emitted as an answer before it was checked; what the documents do not carry is refused
-with the nearest passages. `quote` mode, or no generator, answers with verbatim sentences.
+Nothing is emitted as an answer before it was checked. Where the draft does not pass, the first of a few
+document sentences is quoted that the model takes for the answer; what the documents do not carry is
+refused with the nearest passages. `quote` mode, or no generator, answers with verbatim sentences.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rag.config import RagSettings
 from rag.counted import Counted
 from rag.errors import GenerationCancelled
 from rag.gate import Gate, draft_signals, retrieval_signals
-from rag.ground import Grounder, draft_sentences
+from rag.ground import Grounder, Verdict, draft_sentences
 from rag.prompts import (
     NOT_STATED,
     REFUSAL,
@@ -52,10 +53,7 @@ from rag.types import (
 
 NEAREST = 3
 JUDGED = 3
-"""So many sentences are judged one by one: what the draft was taken from, and the best of the evidence."""
-
-DRAFTED = 0.7
-"""In nats: by so much another must be likelier to answer than the sentence that the draft was taken from."""
+"""So many sentences are judged at most, one by one, until one is taken for the answer."""
 
 UNFINISHED = "it was not finished"
 """Why the last sentence of a draft is withheld that reached its limit of tokens."""
@@ -197,41 +195,24 @@ class Pipeline:
         verdicts = [
             grounder.check(sentence, asked.standalone) for sentence in self._draft(asked, prompt, generator)
         ]
-        supported = [verdict for verdict in verdicts if verdict.supported]
-        chief = next(iter(supported or verdicts), None)
-        # A draft that is not fit to be shown still tells where the model read its answer.
-        likeliest = self._likeliest(asked, chief.main if chief else None, evidence, generator)
+        chief = next((verdict for verdict in verdicts if verdict.supported), next(iter(verdicts), None))
         asked.signals |= draft_signals(chief, asked.standalone)
-        is_open = bool(supported) and self._opens(asked, "after")
-        for verdict in verdicts:
-            if is_open and verdict.supported:
-                yield asked.builder.add(verdict.text, verdict.sources, verdict.score)
-            else:
-                asked.withheld.append(Withheld(verdict.text, verdict.reason or NOT_ANSWERING))
-        if is_open:
-            return
+        for place, source in enumerate(_likely(chief, evidence)):
+            asked.signals["judged"] = _judged(source, asked, generator)
+            if place == 0 and chief and chief.supported and self._opens(asked, "after"):
+                for verdict in verdicts:
+                    if verdict.supported:
+                        yield asked.builder.add(verdict.text, verdict.sources, verdict.score)
+                    else:
+                        asked.withheld.append(Withheld(verdict.text, verdict.reason))
+                return
+            if self._opens(asked, "verbatim"):
+                asked.withheld += _withheld(verdicts)
+                opening = "No: " if grounder.denies(source, asked.standalone) else ""
+                yield self._quoted(asked, source, opening)
+                return
+        asked.withheld += _withheld(verdicts)
         asked.reason = NOT_ANSWERING if verdicts else "the model found no answer in them"
-        if self._opens(asked, "verbatim"):
-            opening = "No: " if grounder.denies(likeliest, asked.standalone) else ""
-            yield self._quoted(asked, likeliest, opening)
-
-    def _likeliest(
-        self, asked: Asked, drafted: Evidence | None, evidence: Sequence[Evidence], generator: Generator
-    ) -> Evidence:
-        """The sentence to quote: of what the draft was taken from and the best of the evidence, the one that
-        the model, which sees each alone, would soonest say answers the question.
-
-        How much sooner than not, for the surest of them, is the signal "judged".
-        """
-        distinct: dict[tuple[str, int], Evidence] = {}
-        for sentence in (*([drafted] if drafted else []), *evidence):
-            # Ranked and read sentences differ in number and score where they are the same range.
-            distinct.setdefault(_place(sentence), sentence)
-        judged = {place: _judged(distinct[place], asked, generator) for place in list(distinct)[:JUDGED]}
-        asked.signals["judged"] = max(judged.values())
-        if drafted:
-            judged[_place(drafted)] += DRAFTED
-        return distinct[max(judged, key=judged.__getitem__)]
 
     def _choose(
         self, retrieval: Retrieval, evidence: Sequence[Evidence], generator: Generator
@@ -347,6 +328,21 @@ def _judged(source: Evidence, asked: Asked, generator: Generator) -> float:
     prompt = judge_prompt(source.text, asked.standalone)
     yes, no = generator.choose(prompt, STATED_CHOICES, asked.cancelled).scores
     return yes - no
+
+
+def _likely(chief: Verdict | None, evidence: Sequence[Evidence]) -> list[Evidence]:
+    """What may be quoted, the likeliest first: where the draft was read, whether or not it is fit to be
+    shown, then the best of the evidence."""
+    drafted = [chief.main] if chief and chief.main else []
+    distinct: dict[tuple[str, int], Evidence] = {}
+    for sentence in (*drafted, *evidence):
+        # Ranked and read sentences differ in number and score where they are the same range.
+        distinct.setdefault(_place(sentence), sentence)
+    return list(distinct.values())[:JUDGED]
+
+
+def _withheld(verdicts: Sequence[Verdict]) -> list[Withheld]:
+    return [Withheld(verdict.text, verdict.reason or NOT_ANSWERING) for verdict in verdicts]
 
 
 def _declines(sentence: str) -> bool:
