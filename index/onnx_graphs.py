@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -27,6 +28,8 @@ EXPORT_VERSION = 1
 """Raise it whenever `index.onnx_export` would make another graph of the same model."""
 
 Say = Callable[[str], None]
+
+_log = logging.getLogger(__name__)
 
 _PATIENCE_S = 1800.0  # importing PyTorch alone has taken minutes on a machine that was busy
 _LEAST_FREE_BYTES = 64 * 1024**2
@@ -56,8 +59,10 @@ class OnnxGraphs:
         graph = _Graph(self._root / ".onnx", _key(folder, weights_digest))
         record = graph.record()
         if record is None:
-            with contextlib.suppress(OSError, subprocess.SubprocessError, filelock.Timeout):
+            try:
                 self._make(graph, folder, say)
+            except (OSError, subprocess.SubprocessError, filelock.Timeout) as error:
+                _log.info("No graph of %s could be made: %s", folder, error)
             record = graph.record()
         if record is None or record.form is None:
             return None
@@ -73,7 +78,8 @@ class OnnxGraphs:
                 record.form,
                 threads=self._threads,
             )
-        except Exception:  # whatever ONNX Runtime and tokenizers raise: the reference says what is wrong
+        except Exception as error:  # whatever ONNX Runtime and tokenizers raise on files they cannot use
+            _log.info("%s does not run on ONNX Runtime, the reference serves: %s", folder, error)
             return None
 
     def _make(self, graph: _Graph, folder: Path, say: Say) -> None:
