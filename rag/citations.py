@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -44,7 +45,7 @@ def check_citations(settings: Settings, screen: Screen, path: Path) -> int:
         connection.execute("BEGIN")
         try:
             for citation in citations:
-                standing = standing_of(Reader(connection), connection, citation)
+                standing = standing_of(connection, citation)
                 is_same &= standing.is_same
                 place = f"{citation.title}, characters {citation.start}–{citation.end}"
                 screen.write(visible(f"[{citation.number}] {place}: {standing.verdict}") + "\n")
@@ -55,8 +56,9 @@ def check_citations(settings: Settings, screen: Screen, path: Path) -> int:
     return STAND if is_same else CHANGED
 
 
-def standing_of(reader: Reader, connection: Any, citation: Citation) -> Standing:
+def standing_of(connection: sqlite3.Connection, citation: Citation) -> Standing:
     """The id of a document is the beginning of its text's digest: the same id is the same text."""
+    reader = Reader(connection)
     try:
         text = reader.text(citation.document_id)
     except UnknownDocument:
