@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,11 @@ def test_a_read_section_answers_with_exact_citations_and_sources_first(session: 
     # The section's reading was there: what was read is the question, and sentences judged by themselves.
     assert answer.usage.cached_tokens > 1000
     assert answer.usage.prompt_tokens - answer.usage.cached_tokens < 600
+    # Of the section only the question is read anew, also after those sentences took its place.
+    *_, last = generator.generate(replace(section, question=f"Question: {question}"), max_tokens=1)
+    assert last.usage is not None
+    assert last.usage.cached_tokens > 1000
+    assert last.usage.prompt_tokens - last.usage.cached_tokens < 100
     again = pipeline.ask(question)
     assert (again.answer, again.citations) == (answer.answer, answer.citations)
 
