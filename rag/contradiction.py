@@ -102,6 +102,15 @@ def denied(asked: Said, source: Source) -> bool:
     return False
 
 
+def doubted(asked: Said, source: Source) -> bool:
+    """Whether the source may say anything but a plain yes to what is asked: it denies something that the
+    question does not deny, or the question something that it does not, or it hedges what is asked about."""
+    if any(map(_denies, asked.words)) != any(map(_denies, source.words)):
+        return True
+    hedged = _governed(source.words, is_hedge) & (asked.terms - asked.names)
+    return bool(hedged) and not any(map(is_hedge, asked.words))
+
+
 def crossed(claim: Said, sources: Sequence[Source]) -> str:
     """Names or figures of the cited text that the claim puts in another order: who did what to whom.
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import sentencex
 
-from rag.contradiction import Said, Source, contradiction, crossed, denied, spelled
+from rag.contradiction import Said, Source, contradiction, crossed, denied, doubted, spelled
 from rag.types import Evidence
 from rag.words import (
     Word,
@@ -157,11 +157,28 @@ class Grounder:
     def denies(self, evidence: Evidence, question: str) -> bool:
         """Whether this sentence, one of those given, says no to a question that wants yes or no."""
         asked = self._said(question)
-        places = [index for index, source in enumerate(self._sources) if _place(source) == _at(evidence)]
         return is_yes_no(question) and any(
             denied(asked, self._sources[main]) and not self._beside(asked, _Held(self._context(main)))
-            for main in places
+            for main in self._places(evidence)
         )
+
+    def allows_yes(self, evidence: Evidence, question: str) -> bool:
+        """Whether nothing in this sentence, one of those given, stands against a yes to a question that wants
+        yes or no: it neither denies nor hedges what is asked, turns nothing round and holds its figures. That
+        it says yes is for a model to judge."""
+        asked = self._said(question)
+        figures = {number.value for number in asked.numbers}
+        return is_yes_no(question) and any(
+            not doubted(asked, source)
+            and not crossed(asked, [source])
+            and figures <= {number.value for number in source.numbers}
+            and not self._beside(asked, _Held(self._context(main)))
+            for main in self._places(evidence)
+            for source in [self._sources[main]]
+        )
+
+    def _places(self, evidence: Evidence) -> list[int]:
+        return [index for index, source in enumerate(self._sources) if _place(source) == _at(evidence)]
 
     # -- attribution ----------------------------------------------------------------------------
 

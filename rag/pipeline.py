@@ -55,6 +55,11 @@ NEAREST = 3
 JUDGED = 3
 """So many sentences are judged at most, one by one, until one is taken for the answer."""
 
+AFFIRMED = 2.7
+"""So sure, in nats, the model must be that a sentence answers a question for it to be taken for a yes. Of
+68 such questions about single sentences of other texts, 18 of the 24 to be answered yes lie above it, and the
+other 44 (no, or not said) all below 2.6."""
+
 UNFINISHED = "it was not finished"
 """Why the last sentence of a draft is withheld that reached its limit of tokens."""
 NOT_STATED_ANYWHERE = "the documents do not seem to state it"
@@ -208,8 +213,7 @@ class Pipeline:
                 return
             if self._opens(asked, "verbatim"):
                 asked.withheld += _withheld(verdicts)
-                opening = "No: " if grounder.denies(source, asked.standalone) else ""
-                yield self._quoted(asked, source, opening)
+                yield self._quoted(asked, source, _opening(source, asked, grounder))
                 return
         asked.withheld += _withheld(verdicts)
         asked.reason = NOT_ANSWERING if verdicts else "the model found no answer in them"
@@ -328,6 +332,14 @@ def _judged(source: Evidence, asked: Asked, generator: Generator) -> float:
     prompt = judge_prompt(source.text, asked.standalone)
     yes, no = generator.choose(prompt, STATED_CHOICES, asked.cancelled).scores
     return yes - no
+
+
+def _opening(source: Evidence, asked: Asked, grounder: Grounder) -> str:
+    """What a quotation says to a question that wants yes or no, where that is beyond doubt."""
+    if grounder.denies(source, asked.standalone):
+        return "No: "
+    is_yes = asked.signals["judged"] >= AFFIRMED and grounder.allows_yes(source, asked.standalone)
+    return "Yes: " if is_yes else ""
 
 
 def _likely(chief: Verdict | None, evidence: Sequence[Evidence]) -> list[Evidence]:

@@ -362,5 +362,34 @@ def test_a_sentence_says_no_where_its_verb_denies_what_is_asked(
     ["Kazan, not Moscow, holds the fair.", "The fair is hardly held in Kazan.", "The fair is in Kazan."],
 )
 def test_a_negation_of_something_else_says_no_to_nothing(text: str) -> None:
-    sentence = Evidence(1, "d", "News", "file:///d", None, 0, len(text), text, 0.0, "")
-    assert not Grounder([sentence], threshold=0.5).denies(sentence, "Is the fair held in Kazan?")
+    assert not Grounder([sole(text)], threshold=0.5).denies(sole(text), "Is the fair held in Kazan?")
+
+
+def sole(text: str) -> Evidence:
+    return Evidence(1, "d", "News", "file:///d", None, 0, len(text), text, 0.0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "expected"),
+    [
+        ("Bohemond led the crusade through Asia Minor.", "Did Bohemond lead the crusade?", True),
+        ("She played down the dispute.", "Did she play down the dispute?", True),
+        # A denial may be what is asked about; a hedge too.
+        ("The minister denied the inspection.", "Did the minister deny the inspection?", True),
+        ("He resigned without giving a reason.", "Did he resign without giving a reason?", True),
+        ("The ferry may resume service.", "May the ferry resume service?", True),
+        # What is hedged is not what is asked.
+        ("He seemed tired and cold when he came and opened the fair.", "Did he open the fair?", True),
+        ("The minister denied the inspection.", "Was there an inspection?", False),
+        ("He resigned without giving a reason.", "Did he give a reason?", False),
+        ("The ferry may resume service.", "Will the ferry resume service?", False),
+        ("Ada Blom beat Rik Vos.", "Did Rik Vos beat Ada Blom?", False),
+        ("The council passed it by 12 votes to 9.", "Did the council pass it by 13 votes?", False),
+        ("Ada Blom opened the fair.", "Did Gerda Blom open the fair?", False),
+        ("Ada Blom opened the fair.", "Who opened the fair?", False),
+    ],
+)
+def test_a_yes_is_out_of_question_where_a_sentence_says_anything_against_it(
+    text: str, question: str, expected: bool
+) -> None:
+    assert Grounder([sole(text)], threshold=0.5).allows_yes(sole(text), question) is expected

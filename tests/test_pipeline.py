@@ -224,3 +224,21 @@ def test_a_sentence_that_denies_what_is_asked_is_quoted_with_a_no(tmp_path: Path
     (citation,) = answer.citations
     assert citation.cited_text == "Mayor Vos did not confirm the figures."
     assert answer.answer[: citation.answer_end] == "No: Mayor Vos did not confirm the figures"
+
+
+@pytest.mark.parametrize(
+    ("question", "opening"),
+    [
+        ("Did Mayor Vos open the harbour?", "Yes: "),
+        # Less than sure that it is an answer, or no question of yes or no.
+        ("Did Mayor Vos open the harbour for trade with the colonies?", ""),
+        ("Who opened the harbour?", ""),
+    ],
+)
+def test_a_sentence_that_is_surely_the_answer_is_quoted_with_a_yes(
+    tmp_path: Path, question: str, opening: str
+) -> None:
+    with one_document(tmp_path, "Mayor Vos opened the harbour in May. The talks failed.") as found:
+        answer = pipeline(found, NOT_STATED).ask(question)
+    assert answer.answer == f"{opening}Mayor Vos opened the harbour in May [1]."
+    assert [citation.cited_text for citation in answer.citations] == ["Mayor Vos opened the harbour in May."]
