@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 
 import faiss
@@ -39,6 +40,7 @@ def trained_index(
     How many lists a search looks into is measured: as few as find 98 % of the ten nearest neighbours of
     vectors of the sample.
     """
+    faiss.omp_set_num_threads(os.cpu_count() or 1)  # of the calling thread: a search takes one
     lists = min(lists_for(count), max(len(sample) // 2, 1))
     index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(dimension),

@@ -8,6 +8,7 @@ ranks them takes the exact vectors from the catalogue.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +89,7 @@ class VectorIndex:
         """Put what is fresh into the lists of the trained index, and what is masked out of them."""
         if self._trained is None:
             return
+        faiss.omp_set_num_threads(os.cpu_count() or 1)
         if self.dead:
             living = _only(self._alive)
             self._trained.remove_ids(faiss.IDSelectorNot(living))
@@ -101,6 +103,9 @@ class VectorIndex:
         """The ids of the `top` nearest, best first; among equals the lower ids are chosen and come first."""
         if not len(self) or top < 1:
             return []
+        # For the calling thread alone. One question is too little to share: where the cores are busy with a
+        # language model, waiting for a second thread takes a hundred times as long as searching.
+        faiss.omp_set_num_threads(1)
         rows = np.ascontiguousarray(query, dtype=np.float32).reshape(1, -1)
         ranked = sorted(self._search_fresh(rows, top) + self._search_trained(rows, top))
         return [number for _, number in ranked[:top]]
