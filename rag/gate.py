@@ -17,6 +17,7 @@ from pydantic import BaseModel, FiniteFloat, ValidationError, field_validator
 
 from index.errors import UsageError
 from rag.ground import Verdict
+from rag.question import wants_number
 from rag.retrieve import Retrieval
 from rag.words import names, numbers, words
 
@@ -122,12 +123,3 @@ def draft_signals(verdict: Verdict | None, question: str) -> dict[str, float]:
         "invented": float(verdict.invented),
         "type_miss": float(wants_number(question) and not numbers(verdict.text)),
     }
-
-
-_WANTS_NUMBER = ("how many", "how much", "how old", "what number", "what year", "which year")
-
-
-def wants_number(question: str) -> bool:
-    """Whether it asks for a figure: "how many", "which year"."""
-    spoken = f" {' '.join(word.lower for word in words(question))} "
-    return any(f" {lead} " in spoken for lead in _WANTS_NUMBER)

@@ -7,6 +7,7 @@ only where it refers back to them ("he", "the visit"). Then it is *checked* agai
 - every number in it must stand in them, by value;
 - every name, month and weekday in it must stand in them;
 - its other words must be covered, and what the question presupposes must be there too;
+- where a number was asked for it must give one;
 - what they deny it may not affirm, and the other way round; what they hedge it may not assert.
 
 The check is lexical on purpose: it can be explained, costs microseconds, and holds for every model.
@@ -24,6 +25,7 @@ from dataclasses import dataclass, replace
 import sentencex
 
 from rag.contradiction import Said, Source, contradiction, crossed, denied, doubted, spelled
+from rag.question import is_yes_no, wants_number
 from rag.types import Evidence
 from rag.words import (
     Word,
@@ -52,10 +54,6 @@ LEAST_FIGURE = 13
 # Share of the question's words that the cited text must hold even when all that is new is there.
 LEAST_ASKED = 0.25
 _MARK = re.compile(r"\s*\[\d+\]")
-_ASKS_YES_NO = frozenset(
-    """is are was were am do does did has have had can could will would shall should may might must
-    isn't aren't wasn't weren't don't doesn't didn't hasn't haven't can't couldn't won't""".split()
-)
 _YES_NO = re.compile(r"^(yes|no)\b[\s,.:;—–-]*", re.IGNORECASE)
 # Words by which a sentence refers to what was named before: by themselves, or for what they possess.
 _REFERRING = frozenset("he she him hers they them theirs it this that these those such we".split())
@@ -82,10 +80,20 @@ class Verdict:
 
 
 class _Held:
-    """What a set of document sentences holds together, their titles included for names and topic."""
+    """What a set of document sentences holds together, their titles included for names and topic.
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    With `asked`, a title counts for what is asked about alone: what an answer adds stands in the sentences.
+    """
+
+    def __init__(self, sources: Sequence[Source], asked: Said | None = None) -> None:
         titles = " ".join({source.evidence.title for source in sources})
+        if asked is not None:
+            known = asked.terms | set(asked.acronyms)
+            titles = " ".join(
+                word.text
+                for word in words(titles)
+                if any(is_same_name(word.term, term) for term in known if word.term)
+            )
         self.terms = frozenset().union(*(source.terms for source in sources))
         self.quantities = {number.quantity for source in sources for number in source.numbers}
         self.values = {number.value for source in sources for number in source.numbers}
@@ -272,7 +280,7 @@ class Grounder:
         self, claim: Said, asked: Said, sources: list[Source], context: list[Source], opening: str
     ) -> tuple[float, str]:
         """The share of the claim that is covered, and what is wrong with it ("" when nothing is)."""
-        held, around = _Held(sources), _Held([*sources, *context])
+        held, around = _Held(sources, asked), _Held([*sources, *context])
         # "The two sides" may be repeated from a question; "Did five drown?" asks whether it was five.
         taken = set() if is_yes_no(asked.text) else {n.value for n in asked.numbers if n.value <= 2}
         for number in claim.numbers:
@@ -286,6 +294,8 @@ class Grounder:
 
         if not any(_added(claim, asked)) and not is_yes_no(asked.text):
             return 0.0, "it only repeats the question"
+        if wants_number(asked.text) and not claim.numbers:
+            return 0.0, "it gives no number, and one was asked for"
         claim_share = self._share(stated, held, claim)
         asked_share = self._share(asked.terms, around, asked)
         score = 0.6 * claim_share + 0.4 * asked_share
@@ -346,14 +356,6 @@ def _added(claim: Said, asked: Said) -> tuple[frozenset[str], set[float]]:
     known = {number.value for number in asked.numbers}
     terms = (term for term in claim.terms if not any(is_same_name(term, other) for other in asked.terms))
     return frozenset(terms), {number.value for number in claim.numbers if number.value not in known}
-
-
-def is_yes_no(question: str) -> bool:
-    """Whether the question wants yes or no: it, or its last clause, begins with an auxiliary verb."""
-    clause = re.split(r"[,:;]\s", question.strip())[-1]
-    first = next((word.lower.replace("’", "'") for word in words(clause)), "")
-    opening = next((word.lower.replace("’", "'") for word in words(question)), "")
-    return first in _ASKS_YES_NO or opening in _ASKS_YES_NO
 
 
 def draft_sentences(draft: str) -> list[str]:

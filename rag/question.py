@@ -1,13 +1,20 @@
-"""What counts as a question, checked before anything slow is started for it."""
+"""What counts as a question, checked before anything slow is started for it, and what it wants."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from rag.errors import QuestionError, QuestionTooLong
+from rag.words import words
 
 # A text of so many characters a token is too long in every language: it need not be counted.
 CHARACTERS_PER_TOKEN = 64
+_ASKS_YES_NO = frozenset(
+    """is are was were am do does did has have had can could will would shall should may might must
+    isn't aren't wasn't weren't don't doesn't didn't hasn't haven't can't couldn't won't""".split()
+)
+_WANTS_NUMBER = ("how many", "how much", "how old", "what number", "what year", "which year")
 
 
 def sound_question(
@@ -33,3 +40,17 @@ def sound_question(
     if count_tokens is not None and (tokens := count_tokens([question])[0]) > limit:
         raise QuestionTooLong(f"the question has {tokens} tokens, the limit is {limit}: ask a shorter one")
     return question
+
+
+def wants_number(question: str) -> bool:
+    """Whether it asks for a figure: "how many", "which year"."""
+    spoken = f" {' '.join(word.lower for word in words(question))} "
+    return any(f" {lead} " in spoken for lead in _WANTS_NUMBER)
+
+
+def is_yes_no(question: str) -> bool:
+    """Whether the question wants yes or no: it, or its last clause, begins with an auxiliary verb."""
+    clause = re.split(r"[,:;]\s", question.strip())[-1]
+    first = next((word.lower.replace("’", "'") for word in words(clause)), "")
+    opening = next((word.lower.replace("’", "'") for word in words(question)), "")
+    return first in _ASKS_YES_NO or opening in _ASKS_YES_NO

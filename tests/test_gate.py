@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from index.errors import UsageError
-from rag.gate import STAGES, Gate, draft_signals, load_gate, wants_number
+from rag.gate import STAGES, Gate, draft_signals, load_gate
 from rag.ground import Verdict
+from rag.question import wants_number
 
 
 def test_the_probability_is_logistic_and_the_threshold_opens() -> None:

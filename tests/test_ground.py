@@ -7,7 +7,8 @@ import re
 import pytest
 
 from rag.config import RagSettings
-from rag.ground import Grounder, clean, draft_sentences, is_yes_no
+from rag.ground import Grounder, clean, draft_sentences
+from rag.question import is_yes_no
 from rag.types import Evidence
 
 TEXT = [
@@ -393,3 +394,22 @@ def test_a_yes_is_out_of_question_where_a_sentence_says_anything_against_it(
     text: str, question: str, expected: bool
 ) -> None:
     assert Grounder([sole(text)], threshold=0.5).allows_yes(sole(text), question) is expected
+
+
+def test_a_number_that_is_asked_for_is_given(grounder: Grounder) -> None:
+    verdict = grounder.check("Dock workers are missing, FNV estimated.", "How many dock workers are missing?")
+    assert not verdict.supported
+    assert verdict.reason == "it gives no number, and one was asked for"
+    # Where it is not asked for, the same may be said.
+    assert grounder.check("Dock workers are missing, FNV estimated.", "What did FNV estimate?").supported
+
+
+def test_a_title_tells_what_is_spoken_of_and_nothing_more() -> None:
+    text = "The bridge was opened in 1874."
+    sentence = Evidence(1, "d", "Basel opened by Greta", "file:///d", None, 0, len(text), text, 0.0, "")
+    grounder = Grounder([sentence], threshold=RagSettings().support)
+    assert grounder.check(
+        "The bridge of Basel was opened in 1874.", "When did Basel's bridge open?"
+    ).supported
+    verdict = grounder.check("The bridge was opened in 1874 by Greta.", "When did Basel's bridge open?")
+    assert verdict.reason == "the name Greta is not in the cited text"
