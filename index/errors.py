@@ -22,7 +22,8 @@
         ├── UnknownModel          404           no such name in the catalogue, no such file
         ├── ModelUnavailable      503           known, not on disk, and not to be had now
         ├── ModelDamaged          500           bytes differ from the catalogue's digest
-        └── ModelUnsuitable       422           a sound file of the wrong kind
+        ├── ModelUnsuitable       422           a sound file of the wrong kind
+        └── EndpointFailed        502           a model elsewhere does not answer, or not as it should
 
 `rag.errors` adds its own leaves. A message is one line: what was wrong, and what to do about it.
 """
@@ -146,3 +147,8 @@ class ModelDamaged(ModelError):
 class ModelUnsuitable(ModelError):
     status = 422
     code = "model_unsuitable"
+
+
+class EndpointFailed(ModelError):
+    status = 502
+    code = "model_endpoint_failed"

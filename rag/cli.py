@@ -19,6 +19,7 @@ import click
 from index.errors import UsageError
 from rag.carry_out import HELP_WIDTH, carry_out, context_settings
 from rag.collection_cli import collection_group
+from rag.eval_options import MODEL_HELP
 from rag.eval_options import OPTIONS as EVAL_OPTIONS
 
 if TYPE_CHECKING:
@@ -85,9 +86,7 @@ FILTER = click.option(
     help="Look only at documents with this id, path, title, tag, since or until, or what they say of "
     "themselves: author=…; may be given again.",
 )
-_MODEL = click.option(
-    "-m", "--model", metavar="NAME|FILE", help="Chat model: see models list, hf:OWNER/REPO/FILE, a GGUF file."
-)
+_MODEL = click.option("-m", "--model", metavar="NAME|FILE|URL", help=MODEL_HELP)
 _ANSWERING = _together(_QUOTE, _TOP, _MODEL, _COLLECTION, _OFFLINE, _HOME)
 SERVING = _together(_QUOTE, _MODEL, _COLLECTION, _OFFLINE, _HOME)
 """What `footnote serve`, which is declared above this package, has in common with the others."""
@@ -141,6 +140,8 @@ def index(paths: tuple[Path, ...], follows: bool, **flags: Any) -> int:
 
     With --watch it goes on and takes what is added, edited, renamed or deleted, once files have stopped
     changing. A folder that vanishes as a whole keeps what was indexed of it.
+
+    Where the settings name an embedder on an endpoint elsewhere, all text is sent there.
     """
     from rag import commands  # heavy
 

@@ -23,15 +23,15 @@ from rag.config import Settings
 from rag.jsonform import answer_object, dumps, event_object
 from rag.present import AnswerView, PullView, Screen
 from rag.session import (
-    EXTRACTIVE_MODEL,
-    HASH_EMBEDDER,
     Session,
     in_bytes,
+    is_file,
     open_collection,
     open_embedder,
     open_readings,
     open_session,
     open_store,
+    opened,
     prepare_embedder,
 )
 from rag.typed import question_of
@@ -56,10 +56,11 @@ def index(settings: Settings, screen: Screen, paths: Sequence[Path], *, follows:
         # Before a model is fetched for nothing.
         if not path.exists():
             raise UnreadableDocument(f"{path} does not exist: check the path.")
-    with pulling(screen) as notify:
-        embedder = open_embedder(settings, notify)
-        prepare_embedder(settings, embedder, notify)
-    with open_collection(settings, embedder, must_exist=False) as collection:
+    with contextlib.ExitStack() as stack:
+        with pulling(screen) as notify:
+            embedder = opened(stack, open_embedder(settings, notify))
+            prepare_embedder(settings, embedder, notify)
+        collection = stack.enter_context(open_collection(settings, embedder, must_exist=False))
         try:
             with _indexing(screen) as on_event:
                 report = index_paths(collection, paths, settings.index, on_event)
@@ -109,8 +110,10 @@ def counted(number: int, noun: str) -> str:
 def check_collection(settings: Settings, screen: Screen, *, repair: bool) -> int:
     folder = settings.collection_folder
     fingerprint = None
-    with contextlib.suppress(ModelError):  # what is stored can be checked without the model
-        fingerprint = open_embedder(settings.model_copy(update={"offline": True})).fingerprint
+    offline = settings.model_copy(update={"offline": True})
+    # What is stored can be checked without the model.
+    with contextlib.suppress(ModelError), contextlib.ExitStack() as stack:
+        fingerprint = opened(stack, open_embedder(offline)).fingerprint
     with contextlib.closing(Catalog(folder)) as catalog, catalog.reading() as reader:
         totals = reader.totals()
     findings = check(folder, fingerprint, repair)
@@ -259,7 +262,7 @@ def verify_models(settings: Settings, screen: Screen, names: Sequence[str]) -> i
 
 def _needed(settings: Settings) -> list[str]:
     wanted = (settings.rag.model, settings.index.embedder)
-    return [name for name in wanted if name not in {EXTRACTIVE_MODEL, HASH_EMBEDDER}]
+    return [name for name in wanted if is_file(name)]
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -21,6 +21,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from index.addresses import joined
 from index.config import IndexSettings
 from index.errors import UsageError
 
@@ -33,7 +34,16 @@ class RagSettings(BaseModel):
     model: str = Field(
         "qwen2.5-coder-1.5b",
         min_length=1,
-        description="catalogue name, hf:OWNER/REPO/FILE or GGUF path; `extractive` is a fake for trials",
+        description="catalogue name, hf:OWNER/REPO/FILE, GGUF path, or endpoints: http://HOST:PORT/v1#NAME; "
+        "`extractive` is a fake for trials",
+    )
+    model_key_file: str = Field("", description="file with the key of the endpoints")
+    model_key: SecretStr = Field(SecretStr(""), description="the key itself; meant for a variable")
+    model_silence_s: float = Field(
+        60.0, gt=0, le=3600, description="longest that an endpoint may say nothing, in seconds"
+    )
+    model_total_s: float = Field(
+        300.0, gt=0, le=86400, description="longest that endpoints may take for one draft, in seconds"
     )
     context_tokens: int = Field(4096, ge=512, le=131072, description="context of the chat model, in tokens")
     threads: int = Field(0, ge=0, description="threads of the chat model; 0 means every core given to us")
@@ -55,6 +65,11 @@ class RagSettings(BaseModel):
         True, description="read the section of a question in the background, for the next"
     )
     readings_bytes: int = Field(2 * 1024**3, ge=0, description="most bytes of saved readings per collection")
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _several(cls, model: object) -> object:
+        return joined(model)
 
 
 class Settings(BaseSettings):

@@ -55,7 +55,7 @@ from rag.runs import (
     write_baseline,
     write_text,
 )
-from rag.session import EXTRACTIVE_MODEL, obtain, open_collection, open_embedder, open_generator
+from rag.session import is_file, obtain, open_collection, open_embedder, open_generator, opened
 from rag.summary import (
     differences_from,
     failures,
@@ -185,9 +185,9 @@ def _asked(
     composes = options.asking == "compose"
     with ExitStack() as stack:
         with pulling(screen) as notify:
-            if composes and settings.rag.model != EXTRACTIVE_MODEL:
+            if composes and is_file(settings.rag.model):
                 obtain(settings, settings.rag.model, "chat", notify)
-            embedder = open_embedder(settings, notify)
+            embedder = opened(stack, open_embedder(settings, notify))
         require_sound(questions, embedder, settings.rag.question_tokens)
         own = settings.model_copy(update={"collection": str(gold_folder(gold, embedder, settings))})
         generator = open_generator(own) if composes else None
@@ -196,6 +196,8 @@ def _asked(
         if isinstance(generator, LlamaGenerator):
             stack.push(partial(_close, generator))
             generator.start()
+        elif generator is not None:
+            opened(stack, generator)
         collection = stack.enter_context(open_collection(own, embedder, must_exist=False))
         watch = stack.enter_context(_bars(screen))
         fill(collection, gold, watch("indexing", len(gold.documents)))

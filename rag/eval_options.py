@@ -8,6 +8,11 @@ import click
 
 FORMATS = ("footnote", "squad", "clapnq", "chunking", "wice")
 
+MODEL_HELP = (
+    "Chat model: see models list, hf:OWNER/REPO/FILE, a GGUF file; or endpoints elsewhere, "
+    "http://HOST:PORT/v1#NAME with commas between: questions and text of your documents are sent there."
+)
+
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 OPTIONS = (
@@ -32,8 +37,8 @@ OPTIONS = (
     click.option(
         "-m",
         "--model",
-        metavar="NAME|FILE",
-        help="Chat model: see models list, hf:OWNER/REPO/FILE, GGUF file.",
+        metavar="NAME|FILE|URL",
+        help=MODEL_HELP,
     ),
     click.option(
         "-o",

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
+from index.addresses import is_address
 from index.catalog import Catalog
 from index.collection import LocalCollection
 from index.embed import HashEmbedder, KeptGraphs, SentenceTransformerEmbedder
@@ -40,6 +42,8 @@ EXTRACTIVE_MODEL = "extractive"
 
 Notify = Callable[[PullProgress], None]
 
+Model = TypeVar("Model", Embedder, Generator)
+
 
 def _silent(_: PullProgress) -> None:
     """For callers who do not watch."""
@@ -54,6 +58,10 @@ def open_embedder(settings: Settings, notify: Notify = _silent) -> Embedder:
     spec = settings.index.embedder
     if spec == HASH_EMBEDDER:
         return HashEmbedder()
+    if is_address(spec):
+        from rag.elsewhere import embedder_elsewhere  # brings an HTTP client with it
+
+        return embedder_elsewhere(settings)
     store = open_store(settings)
     folder = obtain(settings, spec, "embedder", notify)
     digest = store.digest(spec)
@@ -77,6 +85,10 @@ def open_generator(settings: Settings, notify: Notify = _silent) -> Generator:
     spec = settings.rag.model
     if spec == EXTRACTIVE_MODEL:
         return ExtractiveGenerator()
+    if is_address(spec):
+        from rag.elsewhere import generator_elsewhere  # brings an HTTP client with it
+
+        return generator_elsewhere(settings)
     path = obtain(settings, spec, "chat", notify)
     is_path = spec not in CATALOGUE and not spec.startswith("hf:")
     return LlamaGenerator(
@@ -87,6 +99,18 @@ def open_generator(settings: Settings, notify: Notify = _silent) -> Generator:
         threads=settings.rag.threads,
         readings=open_readings(settings),
     )
+
+
+def is_file(model: str) -> bool:
+    """Whether a model of the settings is one that is fetched, or was, rather than a fake or an endpoint."""
+    return model not in {EXTRACTIVE_MODEL, HASH_EMBEDDER} and not is_address(model)
+
+
+def opened(stack: ExitStack, model: Model) -> Model:
+    """The same, to be closed with the stack where there is anything to close."""
+    if isinstance(model, AbstractContextManager):
+        stack.enter_context(model)
+    return model
 
 
 def open_readings(settings: Settings) -> ReadingStore:
@@ -205,16 +229,15 @@ def open_session(
     if mode == "compose":
         _refuse_unsuitable(settings)
     with ExitStack() as stack:
-        embedder = open_embedder(settings, notify)
+        embedder = opened(stack, open_embedder(settings, notify))
         collection = stack.enter_context(open_collection(settings, embedder, must_exist=must_exist))
         if question is not None:
             sound_question(question, limit=limit, count_tokens=embedder.count_tokens)
         narrowed = Narrowed(collection, chosen) if chosen else None
         if narrowed is not None:
             narrowed.count()  # a filter that cannot be is said before a model is fetched
-        generator = open_generator(settings, notify) if mode == "compose" else None
+        generator = opened(stack, open_generator(settings, notify)) if mode == "compose" else None
         if isinstance(generator, LlamaGenerator):
-            stack.enter_context(generator)
             generator.start()
         prepare_embedder(settings, embedder, notify)  # while the model's process loads
         embedder = RememberingEmbedder(embedder)
@@ -224,7 +247,7 @@ def open_session(
 
 def _refuse_unsuitable(settings: Settings) -> None:
     """Raises ModelError for a chat model that could not serve even if it were fetched."""
-    if settings.rag.model == EXTRACTIVE_MODEL:
+    if not is_file(settings.rag.model):
         return
     try:
         open_store(settings).locate(settings.rag.model, "chat")

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 
-from index.errors import FootnoteError, UnknownFilter
+from index.errors import EndpointFailed, FootnoteError, UnknownFilter
 from index.filters import Filter
 from index.narrowed import Narrowed
 from index.types import Collection
@@ -120,7 +120,7 @@ class Course:
                     async for event in events:
                         self._note(event)
                         yield event
-        except WorkerFailed as error:
+        except (WorkerFailed, EndpointFailed) as error:
             state.failed(error)
             raise
         finally:

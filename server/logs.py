@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-_NAMES = ("footnote.server", "uvicorn.error")
+_NAMES = ("footnote.server", "footnote.endpoints", "uvicorn.error")
 
 
 MOST_WAITING = 10_000
@@ -68,7 +68,7 @@ def logging_to(stream: TextIO) -> Iterator[None]:
         logger.addHandler(handler)
         logger.propagate = False
         # The HTTP library says at INFO what the start and the end of the program say already.
-        logger.setLevel(logging.INFO if logger.name == "footnote.server" else logging.WARNING)
+        logger.setLevel(logging.INFO if logger.name.startswith("footnote.") else logging.WARNING)
     listener.start()
     try:
         yield

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
-from index.errors import FootnoteError
-from rag.errors import WorkerFailed
+from index.errors import EndpointFailed, FootnoteError, ModelError
 from rag.gate import Gate, load_gate
 from rag.session import Session
 from server.admission import Admission
@@ -31,6 +30,9 @@ LOG = logging.getLogger("footnote.server")
 
 BLOCKING_THREADS = 8
 SEARCHING_THREADS = 2
+
+LOOK_AGAIN_S = 5.0
+"""How often endpoints are looked at that did not answer."""
 
 
 @dataclass(slots=True)
@@ -86,6 +88,9 @@ class ServerState:
         """Load what the first question would have to wait for."""
         try:
             await self.model.run(self._load)
+        except EndpointFailed as error:
+            self.not_ready = error
+            asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._warm_up_again)
         except FootnoteError as error:
             self.not_ready = error
         except Exception as error:
@@ -99,10 +104,17 @@ class ServerState:
         if self.session.generator is not None:
             self.session.generator.count_tokens("ready")
 
-    def failed(self, error: WorkerFailed) -> None:
-        """The model's process has died: another loads the model. For the event loop's thread."""
+    def failed(self, error: ModelError) -> None:
+        """The model's process has died, or its endpoints have: it is loaded or looked for again.
+
+        For the event loop's thread.
+        """
         self.not_ready = error
-        self._warming = asyncio.create_task(self.warm_up())
+        self._warm_up_again()
+
+    def _warm_up_again(self) -> None:
+        if not self.cut_off.is_set() and (self._warming is None or self._warming.done()):
+            self._warming = asyncio.create_task(self.warm_up())
 
     def stop(self) -> None:
         """Let nobody in any more; answers may end within the grace time. For the event loop's thread."""
