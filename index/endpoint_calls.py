@@ -258,7 +258,7 @@ class Calls:
             await self._client.aclose()
 
 
-_TOO_LONG = re.compile(r"too (?:large|long)|context (?:length|size|window)", re.IGNORECASE)
+_TOO_LONG = re.compile(r"too (?:large|long)|context (?:length|size|window)|batch size", re.IGNORECASE)
 
 
 def is_too_long(rejected: Rejected) -> bool:

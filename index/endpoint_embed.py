@@ -2,8 +2,8 @@
 
 What is embedded is sent there: every passage that is indexed, and every question.
 
-The name of a model says little about its weights. What names them is how it embeds one fixed text: each
-endpoint is asked for that first, and one that places it elsewhere than the others is not used.
+The name of a model says little about its weights. What names them is how it embeds one fixed text: that goes
+along with every request, and what comes from an endpoint that places it elsewhere is not used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from index.endpoints import Endpoints, Turn
 from index.types import Vectors
 
 PROBE = "Every sentence of an answer carries a footnote to the exact characters that support it."
-"""What each endpoint is asked to embed first."""
+"""What goes along with every request."""
 
 SAME = 0.999
 """Least cosine of two vectors of PROBE by one model; other machines and batches round otherwise."""
@@ -77,7 +77,9 @@ class EndpointEmbedder:
         """
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        batches = [order[at : at + self._batch_size] for at in range(0, len(order), self._batch_size)]
+        # One place in a request is PROBE's: some endpoints take no more than 32 texts.
+        size = max(self._batch_size - 1, 1)
+        batches = [order[at : at + size] for at in range(0, len(order), size)]
         if len(batches) == 1:
             vectors[batches[0]] = self._batch([texts[i] for i in batches[0]])
         elif batches:
@@ -108,8 +110,7 @@ class EndpointEmbedder:
             return self._reference
 
     def _first(self, turn: Turn) -> Iterator[Vectors]:
-        vector = _asked(turn, [PROBE], None)
-        turn.endpoint.found["same"] = True
+        vector = _asked(turn, [], None)
         self._max_tokens = (turn.endpoint.context_tokens or _USUAL_TOKENS) - _SPECIAL_TOKENS
         yield vector
 
@@ -117,54 +118,52 @@ class EndpointEmbedder:
         reference = self._known()
 
         def work(turn: Turn) -> Iterator[Vectors]:
-            if "same" not in turn.endpoint.found:
-                vector = _asked(turn, [PROBE], reference.shape[1])
-                if float((vector @ reference.T).item()) < SAME:
-                    raise Fault("embeds otherwise: it holds another model", is_passing=False)
-                turn.endpoint.found["same"] = True
-            yield _embedded(turn, texts, reference.shape[1])
+            yield _embedded(turn, texts, reference)
 
         (vectors,) = self._endpoints.attempt(work)
         return vectors
 
 
-def _embedded(turn: Turn, texts: Sequence[str], dimension: int) -> Vectors:
+def _embedded(turn: Turn, texts: Sequence[str], reference: Vectors) -> Vectors:
     try:
-        return _asked(turn, texts, dimension)
+        return _asked(turn, texts, reference)[:-1]
     except Rejected as rejected:
         if not is_too_long(rejected):
             raise
         # Not said by all is which of them, and how much too long.
         if len(texts) > 1:
             half = len(texts) // 2
-            parts = [_embedded(turn, part, dimension) for part in (texts[:half], texts[half:])]
+            parts = [_embedded(turn, part, reference) for part in (texts[:half], texts[half:])]
             return np.concatenate(parts)
         if len(texts[0]) < 2:
             raise
-        return _embedded(turn, [texts[0][: len(texts[0]) // 2]], dimension)
+        return _embedded(turn, [texts[0][: len(texts[0]) // 2]], reference)
 
 
-def _asked(turn: Turn, texts: Sequence[str], dimension: int | None) -> Vectors:
-    """Unit vectors of one request. Raises Fault where the response holds anything else."""
+def _asked(turn: Turn, texts: Sequence[str], reference: Vectors | None) -> Vectors:
+    """Unit vectors of the texts and of PROBE, from one request.
+
+    Raises Fault where the response holds anything else, or PROBE lies elsewhere than `reference`.
+    """
     # An empty text is refused by some, and has no meaning anyway.
-    body = {
-        "model": turn.endpoint.model,
-        "input": [text or " " for text in texts],
-        "encoding_format": "float",
-    }
-    found = turn.post("/embeddings", body)
+    body = {"model": turn.endpoint.model, "input": [*(text or " " for text in texts), PROBE]}
+    found = turn.post("/embeddings", {**body, "encoding_format": "float"})
     try:
         rows = sorted(found["data"], key=lambda row: row["index"])
         vectors = np.array([row["embedding"] for row in rows], dtype=np.float64)
-        is_whole = [row["index"] for row in rows] == list(range(len(texts)))
+        is_whole = [row["index"] for row in rows] == list(range(len(texts) + 1))
     except (KeyError, TypeError, ValueError):
         raise Fault("does not speak OpenAI's protocol of embeddings", is_passing=False) from None
-    if not is_whole or vectors.ndim != 2 or dimension not in (None, vectors.shape[1]):
+    if not is_whole or vectors.ndim != 2 or not vectors.shape[1]:
         raise Fault("does not give one vector of the same dimension for each text", is_passing=False)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(lengths).all() or not lengths.all():
         raise Fault("gives vectors without a direction", is_passing=False)
     unit: Vectors = (vectors / lengths).astype(np.float32)
+    if reference is not None and (
+        unit.shape[1] != reference.shape[1] or float((unit[-1:] @ reference.T).item()) < SAME
+    ):
+        raise Fault("embeds otherwise: it holds another model", is_passing=False)
     return unit
 
 

@@ -59,6 +59,8 @@ class Turn:
     calls: Calls = field(repr=False)
     cancelled: Callable[[], bool]
     deadline: float
+    found: dict[str, Any]
+    """That of the endpoint when the turn began: should it fail under another thread, this is past."""
 
     def post(self, path: str, body: Mapping[str, Any], *, beside: bool = False) -> Any:
         """The parsed response; `beside` the paths of OpenAI's protocol. Raises Fault, Rejected."""
@@ -107,6 +109,10 @@ class Endpoints:
         (found,) = self.attempt(lambda turn: iter([turn.endpoint]), cancelled)
         return found
 
+    def expected(self) -> Endpoint:
+        """The one that would be asked now, where they do not take turns. Asks nothing."""
+        return self._in_order()[0]
+
     def close(self) -> None:
         self._calls.close()
 
@@ -133,6 +139,10 @@ class Endpoints:
                     yield from self._round(work, cancelled, deadline)
         except _NoneAnswered as failure:
             raise EndpointFailed(str(failure)) from failure.faults[-1][1]
+        except NoLongerWanted:
+            if cancelled():
+                raise
+            raise EndpointFailed("the model elsewhere was closed; open it again") from None
 
     def _round(
         self, work: Callable[[Turn], Iterator[T]], cancelled: Callable[[], bool], deadline: float
@@ -146,10 +156,9 @@ class Endpoints:
             try:
                 if (wait := endpoint.busy_until - now) > 0:
                     raise Fault("is too busy", retry_after_s=wait)
-                turn = Turn(endpoint, self._calls, cancelled, until)
                 if not endpoint.is_known:
-                    self._find(turn)
-                yield from work(turn)
+                    self._find(endpoint, cancelled, until)
+                yield from work(Turn(endpoint, self._calls, cancelled, until, endpoint.found))
             except Fault as fault:
                 self._failed(endpoint, fault)
                 faults.append((endpoint, fault))
@@ -175,9 +184,8 @@ class Endpoints:
                 self._first = (self._first + 1) % len(self._endpoints)
             return sorted(turned, key=lambda one: max(one.away_until, one.busy_until) > now)
 
-    def _find(self, turn: Turn) -> None:
+    def _find(self, endpoint: Endpoint, cancelled: Callable[[], bool], deadline: float) -> None:
         """See whether it is well, and what it serves. Raises Fault."""
-        endpoint = turn.endpoint
         endpoint.found = {}
         wanted = endpoint.address.model
         try:
@@ -185,8 +193,8 @@ class Endpoints:
                 "GET",
                 f"{endpoint.address.base}/models",
                 None,
-                cancelled=turn.cancelled,
-                deadline=turn.deadline,
+                cancelled=cancelled,
+                deadline=deadline,
                 silence_s=min(self._patience.check_s, self._patience.silence_s),
             )
         except Rejected as rejected:
@@ -234,7 +242,8 @@ class _NoneAnswered(Exception):
     @property
     def soonest_s(self) -> float:
         """How long the most lenient endpoint wants to be left alone; 0 where one says nothing of it."""
-        return min(fault.retry_after_s or 0.0 for _, fault in self.faults)
+        passing = [fault.retry_after_s or 0.0 for _, fault in self.faults if fault.is_passing]
+        return min(passing, default=0.0)
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ _MARKS = re.compile(
       <(?=[|｜][^<>\n]{0,64}>)              # <|im_start|>, <|eot_id|>, <｜User｜>
     | <(?=/?[A-Za-z_][\w.:-]{0,63}>)        # <s>, </s>, <bos>, <start_of_turn>, <think>
     | <(?=</?\w{1,16}>>)                    # <<SYS>>
-    | \[(?=/?[A-Z][A-Z_]{2,31}\])           # [INST], [/INST], [SYSTEM_PROMPT]
+    | \[(?=/?[A-Za-z][A-Z_]{2,31}\])        # [INST], [/INST], [SYSTEM_PROMPT], [gMASK]
     """,
     re.VERBOSE,
 )

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
@@ -67,8 +65,6 @@ class EndpointGenerator:
     def __init__(self, endpoints: Endpoints, *, context_tokens: int = 4096) -> None:
         self._endpoints = endpoints
         self._context_tokens = context_tokens
-        self._guard = threading.Lock()
-        self._read: OrderedDict[str, None] = OrderedDict()  # the latest last
 
     @property
     def name(self) -> str:
@@ -151,11 +147,11 @@ class EndpointGenerator:
                 spent += usage_of(found, _estimate(prompt), 1)
                 scores = first_token_scores(found, choices)
                 if scores is not None:
-                    turn.endpoint.found["top"] = count
+                    turn.found["top"] = count
                     yield Choice(scores, spent)
                     return
                 break
-            turn.endpoint.found["top"] = 0
+            turn.found["top"] = 0
             found = _asked(turn, prompt, {"max_tokens": 8})
             yield Choice(chosen_by_word(found, choices), spent + usage_of(found, _estimate(prompt), 1))
 
@@ -164,8 +160,7 @@ class EndpointGenerator:
         return choice
 
     def has_reading(self, prompt: Prompt) -> bool:
-        with self._guard:
-            return _key(prompt) in self._read
+        return _key(prompt) in self._endpoints.expected().found.get("read", ())
 
     def read(self, prompt: Prompt, cancelled: Callable[[], bool] = _wanted) -> bool:
         """Have the endpoint read instructions and context, where it keeps what it has read.
@@ -173,31 +168,29 @@ class EndpointGenerator:
         Whether it does is seen once: it is asked the same twice, and says how much it had read before. False
         where it keeps nothing, does not say so, or cannot take so much.
         """
-        key = _key(prompt)
 
         def work(turn: Turn) -> Iterator[bool]:
-            if turn.endpoint.found.get("keeps", True):
+            if turn.found.get("keeps", True):
                 found = _asked(turn, prompt, {"max_tokens": 1})
-                if "keeps" not in turn.endpoint.found:
+                if "keeps" not in turn.found:
                     again = usage_of(_asked(turn, prompt, {"max_tokens": 1}), 0, 1)
                     whole = usage_of(found, _estimate(prompt), 1).prompt_tokens
-                    turn.endpoint.found["keeps"] = 2 * again.cached_tokens >= whole > 0
-            yield turn.endpoint.found.get("keeps", False)
+                    turn.found["keeps"] = 2 * again.cached_tokens >= whole > 0
+            keeps = turn.found.get("keeps", False)
+            if keeps:
+                # Of this endpoint: another has not read it, nor has this one once it failed.
+                read = [key for key in turn.found.get("read", ()) if key != _key(prompt)]
+                turn.found["read"] = (*read[1 - KEPT :], _key(prompt))
+            yield keeps
 
         try:
             (keeps,) = self._carried_out(work, cancelled)
         except (GenerationCancelled, QuestionTooLong):
             return False
-        if keeps:
-            with self._guard:
-                self._read[key] = None
-                self._read.move_to_end(key)
-                while len(self._read) > KEPT:
-                    self._read.popitem(last=False)
         return bool(keeps)
 
     def close(self) -> None:
-        """End what is under way, which raises GenerationCancelled."""
+        """End what is under way, which raises EndpointFailed where it is still wanted."""
         self._endpoints.close()
 
     def __enter__(self) -> Self:
@@ -232,11 +225,11 @@ class EndpointGenerator:
         if not grammar:
             return Usage(), {}
         spent = Usage()
-        found = turn.endpoint.found
+        found = turn.found
         if "spelling" not in found:
-            found["spelling"] = ""
+            probe = Prompt("Be brief.", "", "Say hello.")
+            kept_to = ""
             for name in sorted(_SPELLINGS, key=lambda name: turn.endpoint.owner not in name.lower()):
-                probe = Prompt("Be brief.", "", "Say hello.")
                 fields = _SPELLINGS[name](f'root ::= "{_WORD}"')
                 try:
                     reply = _asked(turn, probe, {"max_tokens": 8, **fields})
@@ -244,8 +237,9 @@ class EndpointGenerator:
                     continue
                 spent += usage_of(reply, _estimate(probe), 1)
                 if written(reply).strip() == _WORD:
-                    found["spelling"] = name
+                    kept_to = name
                     break
+            found["spelling"] = kept_to
         spelling = _SPELLINGS.get(found["spelling"])
         return spent, spelling(grammar) if spelling else {}
 
@@ -262,7 +256,7 @@ def _asked(turn: Turn, prompt: Prompt, fields: Mapping[str, Any]) -> Any:
             if not _can_be_plainer(form, rejected):
                 raise
         else:
-            turn.endpoint.found["form"] = form
+            turn.found["form"] = form
             return found
     raise AssertionError("the plainest form is answered or raises")
 
@@ -277,7 +271,7 @@ def _streamed(turn: Turn, prompt: Prompt, fields: Mapping[str, Any]) -> Generato
             if not _can_be_plainer(form, rejected):
                 raise
         else:
-            turn.endpoint.found["form"] = form
+            turn.found["form"] = form
             return
 
 
@@ -301,7 +295,7 @@ def _bodies(turn: Turn, prompt: Prompt, fields: Mapping[str, Any]) -> Iterator[t
         {**base, "messages": apart, **plain},
         {**base, "messages": together, **plain},
     )
-    for form in range(turn.endpoint.found.get("form", 0), len(forms)):
+    for form in range(turn.found.get("form", 0), len(forms)):
         yield form, forms[form]
 
 
@@ -311,12 +305,12 @@ def _can_be_plainer(form: int, rejected: Rejected) -> bool:
 
 def _top(turn: Turn) -> tuple[int, ...]:
     """How many of the likeliest tokens to ask for, until it is granted; nothing where that is in vain."""
-    known = turn.endpoint.found.get("top")
+    known = turn.found.get("top")
     return (20, 5) if known is None else (known,) if known else ()
 
 
 def _counted(turn: Turn, text: str) -> int:
-    found = turn.endpoint.found
+    found = turn.found
     if found.get("counts", True):
         # As llama.cpp has it, and as vLLM does.
         body = {"model": turn.endpoint.model, "content": text, "prompt": text}

@@ -182,11 +182,16 @@ class Session:
     narrowed: Narrowed | None = None
     """What the pipeline sees of the collection, where that is not all of it."""
     _closing: ExitStack = field(default_factory=ExitStack, repr=False)
+    _elsewhere: ExitStack = field(default_factory=ExitStack, repr=False)
 
     def leave(self, prompt: Prompt) -> None:
         """Let the model's process go on alone: it reads this section for the next question, and ends."""
         if isinstance(self.generator, LlamaGenerator):
             self.generator.leave(prompt)
+
+    def let_go(self) -> None:
+        """End what is under way on endpoints, which may say nothing for long; they can be asked no more."""
+        self._elsewhere.close()
 
     def close(self) -> None:
         self._closing.close()
@@ -229,20 +234,26 @@ def open_session(
     if mode == "compose":
         _refuse_unsuitable(settings)
     with ExitStack() as stack:
-        embedder = opened(stack, open_embedder(settings, notify))
+        elsewhere = stack.enter_context(ExitStack())
+        embedder = opened(elsewhere, open_embedder(settings, notify))
         collection = stack.enter_context(open_collection(settings, embedder, must_exist=must_exist))
         if question is not None:
             sound_question(question, limit=limit, count_tokens=embedder.count_tokens)
         narrowed = Narrowed(collection, chosen) if chosen else None
         if narrowed is not None:
             narrowed.count()  # a filter that cannot be is said before a model is fetched
-        generator = opened(stack, open_generator(settings, notify)) if mode == "compose" else None
+        generator = open_generator(settings, notify) if mode == "compose" else None
         if isinstance(generator, LlamaGenerator):
+            stack.enter_context(generator)
             generator.start()
+        elif generator is not None:
+            opened(elsewhere, generator)
         prepare_embedder(settings, embedder, notify)  # while the model's process loads
         embedder = RememberingEmbedder(embedder)
         pipeline = Pipeline(narrowed or collection, embedder, generator, settings.rag, gate)
-        return Session(settings, collection, embedder, generator, pipeline, narrowed, stack.pop_all())
+        return Session(
+            settings, collection, embedder, generator, pipeline, narrowed, stack.pop_all(), elsewhere
+        )
 
 
 def _refuse_unsuitable(settings: Settings) -> None:

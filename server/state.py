@@ -124,6 +124,7 @@ class ServerState:
 
     def close(self) -> None:
         self.cut_off.set()
+        self.session.let_go()
         self.model.close()
         self._blocking.shutdown()
         self._searching.shutdown()

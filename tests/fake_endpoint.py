@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import select
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from index.embed import HashEmbedder
@@ -105,8 +107,10 @@ class FakeEndpoint:
     caches: bool = False
     counts: bool = False
     most_characters: int = 10**9
+    most_texts: int = 32
     drafts: tuple[str, ...] = ()
     dimension: int = 64
+    certificate: Path | None = None
     faults: list[Fault] = field(default_factory=list)
     always: Fault | None = None
     on_models: Fault | None = None
@@ -208,6 +212,10 @@ class FakeEndpoint:
         if any(len(text) > self.most_characters for text in texts):
             exchange.json({"error": {"message": "input is too large", "type": "invalid_request_error"}}, 400)
             return
+        if len(texts) > self.most_texts:
+            message = f"batch size {len(texts)} > maximum allowed batch size {self.most_texts}"
+            exchange.json({"error": message, "error_type": "Validation"}, 422)
+            return
         vectors = HashEmbedder(self.dimension).embed(texts) * 3
         data = [
             {"index": index, "embedding": [float(value) for value in vector]}
@@ -254,7 +262,14 @@ def fake_endpoint(**can: Any) -> Iterator[FakeEndpoint]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    endpoint.address = f"http://127.0.0.1:{server.server_address[1]}"
+    scheme = "http"
+    if endpoint.certificate is not None:
+        scheme = "https"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(endpoint.certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    endpoint.address = f"{scheme}://127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         yield endpoint

@@ -9,7 +9,7 @@ from rag.defused import defused
 MARKS = (
     "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|start_header_id|>", "<｜User｜>", "<s>", "</s>", "<bos>",
     "<start_of_turn>", "<end_of_turn>", "<think>", "<|file_sep|>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>",
-    "[SYSTEM_PROMPT]", "<unk>", "<|reserved_special_token_0|>", "<extra_id_0>",
+    "[SYSTEM_PROMPT]", "[gMASK]", "<unk>", "<|reserved_special_token_0|>", "<extra_id_0>",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -267,3 +268,12 @@ def test_who_hangs_up_on_the_server_stops_the_endpoint(tmp_path: Path, endpoint:
             assert next(lines) == "event: evidence"
             assert endpoint.reached.acquire(timeout=10)
         assert endpoint.gone.wait(10)
+
+
+def test_a_server_whose_endpoint_says_nothing_can_be_stopped(tmp_path: Path, endpoint: FakeEndpoint) -> None:
+    endpoint.on_models = hang
+    settings = small_settings(tmp_path, rag={"model": endpoint.url})
+    with open_session(settings) as session, listening(make_state(settings, session)):
+        assert endpoint.reached.acquire(timeout=10)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 from fake_endpoint import Exchange, FakeEndpoint, fake_endpoint
-from test_endpoints import SHORT, hang, hang_in_stream, html, reset, torn, unauthorised
+from test_endpoints import SHORT, busy, hang, hang_in_stream, html, reset, torn, unauthorised
 
 from index.addresses import addresses_of
 from index.collection import LocalCollection
@@ -104,6 +104,12 @@ def test_a_grammar_is_given_as_the_endpoint_was_seen_to_take_it(spelling: str) -
         assert len(endpoint.work()) == first + 1
 
 
+def test_who_is_busy_while_it_is_tried_is_tried_again() -> None:
+    with fake_endpoint(spelling="grammar", faults=[busy]) as endpoint, generator(endpoint) as made:
+        assert drafted(made) == DRAFT
+        assert endpoint.work()[-1].body["grammar"] == UNNUMBERED
+
+
 def test_a_grammar_that_is_not_kept_to_is_not_sent_and_checked_all_the_same() -> None:
     draft = "The zoo of Basel opened in 1874. It keeps a herd [1]. More."
     with fake_endpoint(drafts=(draft,)) as endpoint, generator(endpoint) as made:
@@ -188,6 +194,20 @@ def test_what_is_read_is_only_called_so_where_the_endpoint_shows_it() -> None:
         assert not made.has_reading(PROMPT)
         assert not made.read(PROMPT)
         assert len(endpoint.work()) == 2
+
+
+def test_what_one_endpoint_has_read_another_has_not() -> None:
+    with (
+        fake_endpoint(caches=True) as first,
+        fake_endpoint(caches=True) as second,
+        generator(first, second) as made,
+    ):
+        assert made.read(PROMPT)
+        assert made.has_reading(PROMPT)
+        first.faults = [reset]
+        assert drafted(made) == DRAFT
+        assert second.work()
+        assert not made.has_reading(PROMPT)
 
 
 def test_a_section_that_is_too_long_is_not_read() -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from fake_endpoint import Exchange, FakeEndpoint, Fault, fake_endpoint
 from model_fakes import refusing
 
@@ -303,8 +309,8 @@ def test_closing_ends_what_is_under_way() -> None:
             time.sleep(0.01)
         endpoints.close()
         thread.join(5)
-        assert [type(error) for error in ended] == [NoLongerWanted]
-        with pytest.raises(NoLongerWanted):
+        assert [type(error) for error in ended] == [EndpointFailed]
+        with pytest.raises(EndpointFailed, match="was closed"):
             list(endpoints.attempt(embed))
 
 
@@ -393,6 +399,41 @@ def test_what_was_sent_is_not_said_either() -> None:
         with pytest.raises(EndpointFailed, match="BadRequestError") as caught:
             list(endpoints.attempt(work))
         assert "Clara" not in str(caught.value)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    with (
+        fake_endpoint(certificate=certificate(tmp_path)) as endpoint,
+        several(endpoint, key=KEY) as endpoints,
+    ):
+        with pytest.raises(EndpointFailed, match=r"(?i)certificate"):
+            list(endpoints.attempt(embed))
+        assert endpoint.asked == []
+
+
+def certificate(folder: Path) -> Path:
+    """Of this machine, and signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = folder / "server.pem"
+    path.write_bytes(made.public_bytes(encoding) + private)
+    return path
 
 
 def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
