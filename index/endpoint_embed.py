@@ -152,11 +152,12 @@ def _asked(turn: Turn, texts: Sequence[str], reference: Vectors | None) -> Vecto
         rows = sorted(found["data"], key=lambda row: row["index"])
         vectors = np.array([row["embedding"] for row in rows], dtype=np.float64)
         is_whole = [row["index"] for row in rows] == list(range(len(texts) + 1))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise Fault("does not speak OpenAI's protocol of embeddings", is_passing=False) from None
     if not is_whole or vectors.ndim != 2 or not vectors.shape[1]:
         raise Fault("does not give one vector of the same dimension for each text", is_passing=False)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(lengths).all() or not lengths.all():
         raise Fault("gives vectors without a direction", is_passing=False)
     unit: Vectors = (vectors / lengths).astype(np.float32)

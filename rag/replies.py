@@ -167,7 +167,7 @@ def _likeliest(found: Any) -> dict[str, float]:
     for token, score in told:
         if not isinstance(token, str) or isinstance(score, bool) or not isinstance(score, int | float):
             return {}
-        if math.isnan(score) or score > 1e-3:
+        if not -1e300 < score <= 1e-3 and score != -math.inf:
             return {}
         likely[token] = min(max(float(score), math.log(_LEAST)), 0.0)
     return likely if sum(math.exp(score) for score in likely.values()) <= 1.01 else {}

@@ -20,11 +20,13 @@ from fake_endpoint import FakeEndpoint, fake_endpoint
 from model_fakes import refusing
 from test_endpoints import hang, unauthorised
 
-from index.errors import UsageError
+from index.errors import EndpointFailed, UsageError
 from rag.cli import run
 from rag.config import load_settings
 from rag.elsewhere import embedder_elsewhere, generator_elsewhere
 from rag.session import open_session
+from rag.types import Prompt
+from server.logs import logging_to
 from server.state import LOOK_AGAIN_S, make_state
 
 QUESTION = "Who designed the bridge?"
@@ -277,3 +279,15 @@ def test_a_server_whose_endpoint_says_nothing_can_be_stopped(tmp_path: Path, end
         assert endpoint.reached.acquire(timeout=10)
         began = time.monotonic()
     assert time.monotonic() - began < 5
+
+
+def test_the_log_names_the_endpoint_that_failed_and_not_the_key(endpoint: FakeEndpoint) -> None:
+    endpoint.always = unauthorised
+    lines = io.StringIO()
+    settings = load_settings(rag__model=endpoint.url, rag__model_key=KEY)
+    with logging_to(lines), generator_elsewhere(settings) as generator, pytest.raises(EndpointFailed):
+        generator.choose(Prompt("Judge.", "", "Question: Why?"), ("Yes", "No"))
+    (line,) = map(json.loads, lines.getvalue().splitlines())
+    told = line["event"], line["endpoint"], line["reason"]
+    assert told == ("endpoint failed", endpoint.url, "refuses the key")
+    assert KEY not in lines.getvalue()

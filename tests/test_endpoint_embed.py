@@ -125,6 +125,7 @@ def rows(*vectors: Any, indices: tuple[Any, ...] = ()) -> dict[str, Any]:
         {}, [], {"data": 5}, {"data": []}, {"data": [{"embedding": [1.0]}]}, rows([1.0], [1.0]), rows([]),
         rows([0.0, 0.0]), rows(["a"]), rows(None), rows([1.0, float("nan")]), rows([1.0], indices=(3,)),
         rows([[1.0], [2.0]]), rows("AAAA"), rows([1.0], [1.0, 2.0]), rows([1.0], indices=(None,)),
+        rows([10**400], [1.0]), rows([1e308, 1e308], [1.0, 1.0]),
     ],
 )  # fmt: skip
 def test_what_are_no_vectors_is_an_error(found: Any) -> None:

@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from index.endpoint_calls import Fault
 from index.errors import EndpointFailed
@@ -147,7 +149,7 @@ def test_what_is_not_among_the_likeliest_gets_what_they_leave() -> None:
         {"choices": [{"logprobs": {"content": [{"token": "Yes"}]}}]},
         scored(("Yes", 0.5)), scored(("Yes", math.nan)), scored(("Yes", "high")),  # type: ignore[arg-type]
         scored(("Yes", True)), scored((5, -1.0)),  # type: ignore[arg-type]
-        scored(("Yes", -0.1), ("No", -0.1)),
+        scored(("Yes", -0.1), ("No", -0.1)), scored(("Yes", 10**400)), scored(("Yes", -(10**400))),
     ],
 )  # fmt: skip
 def test_scores_that_are_missing_or_nonsense(found: object) -> None:
@@ -178,3 +180,40 @@ def test_a_word_in_place_of_a_score(text: str, scores: tuple[float, float]) -> N
 )  # fmt: skip
 def test_usage(told: object, usage: Usage) -> None:
     assert usage_of({"usage": told}, 9, 1) == usage
+
+
+NAMES = "choices delta message content finish_reason usage prompt_tokens prompt_tokens_details".split()
+NAMES += "completion_tokens cached_tokens logprobs top_logprobs token logprob error".split()
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("Yes")
+LEAVES |= st.text(st.sampled_from("a[ \ud83d\ude00"))
+SHAPES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+CHOICES = st.fixed_dictionaries({"choices": st.lists(SHAPES, max_size=2)}, optional={"usage": SHAPES})
+LIKELY = st.lists(st.fixed_dictionaries({"token": SHAPES, "logprob": SHAPES}) | SHAPES, max_size=3)
+
+
+@given(st.lists(SHAPES | CHOICES, max_size=4))
+def test_whatever_comes_is_text_or_a_fault(events: list[Any]) -> None:
+    reply = Reply(allowed_length(UNNUMBERED), most_characters=50)
+    text = ""
+    try:
+        for event in events:
+            text += reply.take(event)
+        assert reply.last_piece(3).usage is not None
+    except Fault:
+        pass
+    assert len(text) <= 50
+    assert not set(text) & set("[]")
+    text.encode()
+
+
+@given(SHAPES | CHOICES, LIKELY)
+def test_whatever_is_told_of_tokens_is_scores_or_nothing(found: Any, likely: Any) -> None:
+    for shape in (found, {"choices": [{"logprobs": {"content": [{"top_logprobs": likely, "token": "a"}]}}]}):
+        scores = first_token_scores(shape, ("Yes", "No"))
+        assert scores is None or all(math.isfinite(score) and score <= 0 for score in scores)
+        usage = usage_of(shape, 3, 1)
+        assert usage.prompt_tokens >= usage.cached_tokens >= 0
