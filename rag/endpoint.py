@@ -109,10 +109,13 @@ class EndpointGenerator:
 
         def work(turn: Turn) -> Iterator[Piece]:
             nonlocal passed_on
-            spent, constraint = self._constraint(turn, grammar)
             reply = Reply(
-                allowed, most_characters=max_tokens * _MOST_CHARACTERS, already=passed_on, spent=spent
+                allowed,
+                most_characters=max_tokens * _MOST_CHARACTERS,
+                already=passed_on,
+                spent=_spent_on_trial(turn) if grammar else Usage(),
             )
+            constraint = _constraint(turn, grammar) if grammar else {}
             body = {**options, **constraint, "stream_options": {"include_usage": True}}
             with closing(_streamed(turn, prompt, body)) as events:
                 for event in events:
@@ -136,7 +139,7 @@ class EndpointGenerator:
         """
 
         def work(turn: Turn) -> Iterator[Choice]:
-            spent = Usage()
+            spent = _spent_on_trial(turn)
             for count in _top(turn):
                 try:
                     found = _asked(turn, prompt, {"max_tokens": 1, "logprobs": True, "top_logprobs": count})
@@ -220,31 +223,37 @@ class EndpointGenerator:
         except NoLongerWanted:
             raise GenerationCancelled("the answer was no longer wanted") from None
 
-    def _constraint(self, turn: Turn, grammar: str) -> tuple[Usage, Mapping[str, Any]]:
-        """The fields that hold the endpoint to the grammar, none where it cannot; and what it cost to see."""
-        if not grammar:
-            return Usage(), {}
-        spent = Usage()
-        found = turn.found
-        if "spelling" not in found:
-            probe = Prompt("Be brief.", "", "Say hello.")
-            kept_to = ""
-            for name in sorted(_SPELLINGS, key=lambda name: turn.endpoint.owner not in name.lower()):
-                fields = _SPELLINGS[name](f'root ::= "{_WORD}"')
-                try:
-                    reply = _asked(turn, probe, {"max_tokens": 8, **fields})
-                except Rejected:
-                    continue
-                spent += usage_of(reply, _estimate(probe), 1)
-                if written(reply).strip() == _WORD:
-                    kept_to = name
-                    break
-            found["spelling"] = kept_to
-        spelling = _SPELLINGS.get(found["spelling"])
-        return spent, spelling(grammar) if spelling else {}
-
 
 # -- requests -------------------------------------------------------------------------------------
+
+
+def _spent_on_trial(turn: Turn) -> Usage:
+    """Find out once how the endpoint takes a grammar, if it keeps to one at all; what that cost.
+
+    Before the first prompt is sent, not between two that begin alike: what was read last is kept.
+    """
+    spent = Usage()
+    if "spelling" not in turn.found:
+        probe = Prompt("Be brief.", "", "Say hello.")
+        kept_to = ""
+        for name in sorted(_SPELLINGS, key=lambda name: turn.endpoint.owner not in name.lower()):
+            fields = _SPELLINGS[name](f'root ::= "{_WORD}"')
+            try:
+                reply = _asked(turn, probe, {"max_tokens": 8, **fields})
+            except Rejected:
+                continue
+            spent += usage_of(reply, _estimate(probe), 1)
+            if written(reply).strip() == _WORD:
+                kept_to = name
+                break
+        turn.found["spelling"] = kept_to
+    return spent
+
+
+def _constraint(turn: Turn, grammar: str) -> Mapping[str, Any]:
+    """The fields that hold the endpoint to the grammar; none where it cannot be."""
+    spelling = _SPELLINGS.get(turn.found["spelling"])
+    return spelling(grammar) if spelling else {}
 
 
 def _asked(turn: Turn, prompt: Prompt, fields: Mapping[str, Any]) -> Any:
