@@ -25,7 +25,7 @@ from index.endpoint_calls import MOST_LINE_BYTES, NoLongerWanted, Patience, Reje
 from index.endpoints import Endpoints, Turn
 from index.errors import EndpointFailed
 
-SHORT = Patience(connect_s=1.0, silence_s=0.3, total_s=5.0, check_s=0.3, rounds=2)
+SHORT = Patience(connect_s=2.0, silence_s=0.6, total_s=10.0, check_s=2.0, rounds=2)
 KEY = "sk-geheim-0123456789"
 
 
@@ -143,7 +143,7 @@ def test_the_next_one_answers(fault: Fault) -> None:
 
 def quick(fault: Fault) -> Patience:
     """Nothing but the time for everything ends a drip."""
-    return Patience(1.0, 0.3, 2.0, 0.3, rounds=2) if fault is drip else SHORT
+    return Patience(2.0, 0.6, 3.0, 2.0, rounds=2) if fault is drip else SHORT
 
 
 @pytest.mark.parametrize(
