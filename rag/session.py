@@ -31,6 +31,7 @@ from rag.generate import ExtractiveGenerator, LlamaGenerator
 from rag.pipeline import Pipeline
 from rag.question import sound_question
 from rag.readings import ReadingStore
+from rag.remembering import RememberingGenerator
 from rag.types import Generator, Mode, Prompt
 from rag.worker_process import given_cores
 
@@ -183,11 +184,12 @@ class Session:
     """What the pipeline sees of the collection, where that is not all of it."""
     _closing: ExitStack = field(default_factory=ExitStack, repr=False)
     _elsewhere: ExitStack = field(default_factory=ExitStack, repr=False)
+    _process: LlamaGenerator | None = field(default=None, repr=False)
 
     def leave(self, prompt: Prompt) -> None:
         """Let the model's process go on alone: it reads this section for the next question, and ends."""
-        if isinstance(self.generator, LlamaGenerator):
-            self.generator.leave(prompt)
+        if self._process is not None:
+            self._process.leave(prompt)
 
     def let_go(self) -> None:
         """End what is under way on endpoints, which may say nothing for long; they can be asked no more."""
@@ -243,16 +245,18 @@ def open_session(
         if narrowed is not None:
             narrowed.count()  # a filter that cannot be is said before a model is fetched
         generator = open_generator(settings, notify) if mode == "compose" else None
-        if isinstance(generator, LlamaGenerator):
-            stack.enter_context(generator)
-            generator.start()
+        process = generator if isinstance(generator, LlamaGenerator) else None
+        if process is not None:
+            stack.enter_context(process)
+            process.start()
         elif generator is not None:
             opened(elsewhere, generator)
         prepare_embedder(settings, embedder, notify)  # while the model's process loads
         embedder = RememberingEmbedder(embedder)
+        generator = RememberingGenerator(generator) if generator is not None else None
         pipeline = Pipeline(narrowed or collection, embedder, generator, settings.rag, gate)
         return Session(
-            settings, collection, embedder, generator, pipeline, narrowed, stack.pop_all(), elsewhere
+            settings, collection, embedder, generator, pipeline, narrowed, stack.pop_all(), elsewhere, process
         )
 
 

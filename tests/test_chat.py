@@ -19,6 +19,7 @@ from rag.errors import GenerationCancelled, WorkerFailed
 from rag.generate import ExtractiveGenerator
 from rag.present import Screen
 from rag.prompts import REFUSAL
+from rag.remembering import RememberingGenerator
 from rag.session import Session, open_collection, open_embedder, open_session
 from rag.types import Piece, Prompt, Turn
 
@@ -136,9 +137,10 @@ def test_ctrl_c_twice_leaves() -> None:
 
 
 def test_the_section_is_read_while_the_person_reads(session: Session) -> None:
-    assert isinstance(session.generator, ExtractiveGenerator)
+    assert isinstance(session.generator, RememberingGenerator)
+    assert isinstance(session.generator.inner, ExtractiveGenerator)
     talk(session, "Who designed the bridge?", "/help")
-    sections = session.generator._read
+    sections = session.generator.inner._read
     assert len(sections) == 1
     assert "Clara Zetterlund" in next(iter(sections))
 

@@ -18,6 +18,7 @@ import pytest
 from rag.config import load_settings
 from rag.errors import WorkerFailed
 from rag.generate import LlamaGenerator
+from rag.remembering import RememberingGenerator
 from rag.session import Session, open_session
 from rag.types import AnswerFinished, EvidenceFound
 
@@ -112,13 +113,17 @@ def test_a_read_section_answers_with_exact_citations_and_sources_first(session: 
     assert last.usage is not None
     assert last.usage.cached_tokens > 1000
     assert last.usage.prompt_tokens - last.usage.cached_tokens < 100
+    # What was said lately costs the model nothing, and is answered in the same words.
     again = pipeline.ask(question)
     assert (again.answer, again.citations) == (answer.answer, answer.citations)
+    assert again.usage.cached_tokens == again.usage.prompt_tokens == answer.usage.prompt_tokens
+    assert again.timings_ms.total < answer.timings_ms.total / 2
 
 
 def test_a_killed_worker_ends_one_question_and_the_next_is_answered(session: Session) -> None:
     assert session.pipeline is not None
-    generator = session.generator
+    assert isinstance(session.generator, RememberingGenerator)
+    generator = session.generator.inner
     assert isinstance(generator, LlamaGenerator)
     question = "Where did the leaders meet?"
     killed: list[int] = []
