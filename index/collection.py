@@ -6,12 +6,12 @@ so that what another process added is found and what it deleted is not.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from itertools import accumulate
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -23,40 +23,32 @@ from index.config import IndexSettings
 from index.current import KIND, CurrentVectors, kind_of
 from index.embed import unit_vectors
 from index.errors import CollectionError, EmbedderMismatch, UnknownDocument, UsageError
-from index.former import Former, read_former
-from index.listing import ListedDocument, Listing, list_documents, listed_document
-from index.records import Reader, Source, StoredSource
-from index.split import SPLIT_VERSION, passages
+from index.filters import Filter
+from index.former import read_former
+from index.fusion import candidates_for, fused
+from index.listing import list_documents, listed_document
+from index.narrowed import Narrowed
+from index.putting import Making, Prepared
+from index.recorded import RecordedEmbedder
+from index.records import Reader
+from index.scopes import scopes
 from index.texts import TextCache
-from index.types import Document, DocumentInfo, Embedder, Hit, Passage, Vectors
+from index.types import (
+    Change,
+    CollectionStats,
+    Document,
+    DocumentInfo,
+    Embedder,
+    Former,
+    Hit,
+    ListedDocument,
+    Listing,
+    Passage,
+    Scopes,
+    Source,
+    StoredSource,
+)
 from index.vector_files import Kind
-
-LEAST_CANDIDATES = 50
-"""Of each kind, dense and lexical, at least; five times the number asked for when that is more."""
-
-_Prepared = tuple[list[Passage], Vectors]
-
-
-class Change(StrEnum):
-    """What putting a document changed."""
-
-    ADDED = "added"
-    UPDATED = "updated"
-    UNCHANGED = "unchanged"
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionStats:
-    """Counts, and what the vectors were made with. `characters` are code points of text."""
-
-    documents: int
-    sources: int
-    passages: int
-    characters: int
-    generation: int
-    fingerprint: str
-    dimension: int
-    passage_tokens: int
 
 
 class LocalCollection:
@@ -77,7 +69,7 @@ class LocalCollection:
         self._folder = folder
         self._catalog = catalog
         self._embedder = embedder
-        self._passage_tokens = passage_tokens
+        self._making = Making(embedder, passage_tokens)
         self._texts = TextCache()
         self._vectors = CurrentVectors(folder, embedder.fingerprint, embedder.dimension, vectors)
 
@@ -101,6 +93,16 @@ class LocalCollection:
         """Raises CollectionNotFound, EmbedderMismatch, CollectionDamaged and SchemaTooNew."""
         folder = folder.absolute()
         return cls._opened(folder, Catalog(folder), embedder, None)
+
+    @classmethod
+    def open_recorded(cls, folder: Path) -> LocalCollection:
+        """As `open`, without the embedder: nothing can be searched or added."""
+        folder = folder.absolute()
+        with closing(Catalog(folder)) as catalog, catalog.reading() as reader:
+            stored = _stored_settings(reader)
+            if stored is None:
+                raise catalog.not_found()
+        return cls.open(folder, RecordedEmbedder(*stored[:2]))
 
     @classmethod
     def _opened(
@@ -173,7 +175,7 @@ class LocalCollection:
         if not query.strip():
             return []
         vector = unit_vectors(self._embedder, [query])[0]
-        count = max(LEAST_CANDIDATES, 5 * top)
+        count = candidates_for(top)
         with ExitStack() as stack:
             with self._vectors.lock:
                 # The state is taken with the lock held, so that the vectors never are ahead of it.
@@ -198,14 +200,16 @@ class LocalCollection:
         wide = vector.astype(np.float64)
         dense = np.round([float(wide @ stored.vector.astype(np.float64)) for stored in found], 6)
         lexical = np.array([bm25.get(stored.id, 0.0) for stored in found])
-        fused = standardised(dense) + standardised(lexical)
-        order = sorted(range(len(found)), key=lambda i: (-fused[i], found[i].id))[:top]
         hits: list[Hit] = []
-        for i in order:
+        for i, score in fused([stored.id for stored in found], dense, lexical, top):
             passage = found[i].passage
             text = self._texts.get(passage.document_id, reader.text)[passage.start : passage.end]
-            hits.append(Hit(passage, text, float(fused[i]), float(dense[i]), float(lexical[i])))
+            hits.append(Hit(passage, text, score, float(dense[i]), float(lexical[i])))
         return hits
+
+    def narrowed(self, chosen: Filter) -> Narrowed:
+        """See `index.narrowed`."""
+        return Narrowed(self, chosen)
 
     def document(self, document_id: str) -> Document:
         with self._catalog.reading() as reader:
@@ -240,6 +244,11 @@ class LocalCollection:
         with self._catalog.connection() as connection:
             return read_former(connection, document_id)
 
+    def scopes(self, *, words: str = "") -> Scopes:
+        """See `index.scopes`."""
+        with self._catalog.connection() as connection:
+            return scopes(connection, words=words)
+
     def source(self, uri: str) -> StoredSource | None:
         with self._catalog.reading() as reader:
             return reader.source(uri)
@@ -264,8 +273,17 @@ class LocalCollection:
             generation=generation.number,
             fingerprint=self._embedder.fingerprint,
             dimension=self._embedder.dimension,
-            passage_tokens=self._passage_tokens,
+            passage_tokens=self._making.passage_tokens,
         )
+
+    def size(self) -> int:
+        """Bytes of all files in the folder; one that goes while we look counts nothing."""
+        total = 0
+        for path in self._folder.rglob("*"):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+        return total
 
     # Writing
 
@@ -280,24 +298,18 @@ class LocalCollection:
 
     def unchanged(self, uri: str, *, size: int, mtime_ns: int, readers_version: str, root: str = "") -> bool:
         """Whether what is stored for `uri` is what would be stored again, going by size and time."""
-        with self._catalog.reading() as reader:
-            stored = reader.source(uri)
-        return (
-            stored is not None
-            and stored.made == self._made(readers_version)
-            and (stored.source.size, stored.source.mtime_ns) == (size, mtime_ns)
-            and bool(stored.source.root) >= bool(root)
+        return self._making.is_unchanged(
+            self.source(uri), size=size, mtime_ns=mtime_ns, readers_version=readers_version, root=root
         )
 
     def unchanged_bytes(
         self, uri: str, *, bytes_sha256: str, size: int, mtime_ns: int, readers_version: str, root: str = ""
     ) -> bool:
         """As `unchanged`, going by the bytes; records the new time, so that `unchanged` sees it next time."""
-        with self._catalog.reading() as reader:
-            stored = reader.source(uri)
-        if stored is None or stored.made != self._made(readers_version):
-            return False
-        if stored.source.bytes_sha256 != bytes_sha256:
+        stored = self.source(uri)
+        if stored is None or not self._making.has_same_bytes(
+            stored, bytes_sha256=bytes_sha256, readers_version=readers_version
+        ):
             return False
         with self.writing(), self._catalog.writing() as writer:
             root = root or stored.source.root
@@ -337,28 +349,14 @@ class LocalCollection:
 
     def _prepared(
         self, items: Sequence[tuple[Document, Source]], on_embedded: Callable[[int], None] | None = None
-    ) -> dict[str, _Prepared]:
-        """By id, the passages and vectors of those documents that are not stored as they would be now."""
-        made: dict[str, list[Passage]] = {}
-        texts: list[str] = []
+    ) -> dict[str, Prepared]:
         with self._catalog.reading() as reader:
-            for document, source in items:
-                name = document.id
-                if name in made or reader.made(name) == self._made(source.readers_version):
-                    continue
-                made[name] = passages(
-                    document, count_tokens=self._embedder.count_tokens, max_tokens=self._limit()
-                )
-                texts.extend(embedded_text(passage, document.text) for passage in made[name])
-        vectors = unit_vectors(self._embedder, texts, on_embedded)
-        ends = accumulate(len(found) for found in made.values())
-        return {
-            name: (found, vectors[end - len(found) : end])
-            for (name, found), end in zip(made.items(), ends, strict=True)
-        }
+            made = {document.id: reader.made(document.id) for document, _ in items}
+        stored = {name: how for name, how in made.items() if how is not None}
+        return self._making.prepared(items, stored, on_embedded)
 
-    def _commit(self, document: Document, source: Source, ready: dict[str, _Prepared]) -> Change:
-        name, how = document.id, self._made(source.readers_version)
+    def _commit(self, document: Document, source: Source, ready: dict[str, Prepared]) -> Change:
+        name, how = document.id, self._making.made(source.readers_version)
         with self._catalog.reading() as reader:
             before = reader.source(source.uri)
             is_stored = reader.made(name) == how
@@ -408,12 +406,6 @@ class LocalCollection:
                 f"{self._folder} cannot be written ({error.strerror}): check the disk's space and rights."
             ) from error
 
-    def _limit(self) -> int:
-        return min(self._passage_tokens, self._embedder.max_tokens)
-
-    def _made(self, readers_version: str) -> str:
-        return f"split {SPLIT_VERSION}, {self._limit()} tokens; readers {readers_version}"
-
 
 _SETTINGS = ("fingerprint", "dimension", "passage_tokens")
 
@@ -423,20 +415,3 @@ def _stored_settings(reader: Reader) -> tuple[str, int, int] | None:
     if fingerprint is None or dimension is None or passage_tokens is None:
         return None
     return fingerprint, int(dimension), int(passage_tokens)
-
-
-def embedded_text(passage: Passage, text: str) -> str:
-    """What is embedded for a passage of a document with this text: its heading, a newline, its text."""
-    body = text[passage.start : passage.end]
-    return f"{passage.heading}\n{body}" if passage.heading else body
-
-
-def standardised(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """z-scores; zeros where all scores are equal but for rounding."""
-    if not len(scores):
-        return scores
-    spread = float(scores.std())
-    if spread <= 1e-6 * float(np.abs(scores).max()):
-        return np.zeros_like(scores)
-    result: npt.NDArray[np.float64] = (scores - scores.mean()) / spread
-    return result

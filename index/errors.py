@@ -16,6 +16,7 @@
     │   ├── CollectionLocked      409           another process is writing
     │   ├── CollectionDamaged     500           and not derivable from what is left
     │   ├── EmbedderMismatch      409           built with another embedder or dimension
+    │   ├── CollectionUnavailable 503           its database cannot be reached, or only read
     │   ├── ArchiveRefused        422           damaged, hostile, or no exported collection
     │   └── SchemaTooNew          500           written by a newer Footnote
     └── ModelError                500  exit 4
@@ -114,6 +115,11 @@ class CollectionDamaged(CollectionError):
 class EmbedderMismatch(CollectionError):
     status = 409
     code = "embedder_mismatch"
+
+
+class CollectionUnavailable(CollectionError):
+    status = 503
+    code = "collection_unavailable"
 
 
 class ArchiveRefused(CollectionError):

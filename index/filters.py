@@ -80,7 +80,7 @@ def _each(connection: sqlite3.Connection, chosen: Filter) -> Iterable[set[int]]:
         known = metadata_names(connection)
         for name in by_name:
             if name not in known:
-                raise _unknown(name, known)
+                raise unknown_filter(name, known)
     if chosen.ids:
         ids = json.dumps(sorted(chosen.ids))
         yield _keys(connection, "SELECT key FROM documents WHERE id IN (SELECT value FROM json_each(?))", ids)
@@ -123,16 +123,22 @@ def _saying(connection: sqlite3.Connection, name: str, values: Collection[str]) 
 
 def _at(connection: sqlite3.Connection, path: str) -> set[int]:
     """The documents of a file or a folder."""
-    is_uri = _SCHEME.match(path) is not None
-    if is_uri or path.startswith("/"):
-        uri = path.encode("utf-8", "replace").decode() if is_uri else "file://" + _quoted(path)
-        uri = uri.rstrip("/") if uri != "file:///" else uri
+    uri, names = place_of(path)
+    if uri:
         inside = uri if uri.endswith("/") else uri + "/"
         # "0" comes after "/": all that begins with `inside`.
         sql = "SELECT document FROM sources WHERE uri = ? OR (uri >= ? AND uri < ?)"
         return _keys(connection, sql, uri, inside, inside[:-1] + "0")
-    names = "/" + _quoted(path.strip("/")) + "/"
     return _keys(connection, "SELECT document FROM sources WHERE instr(uri || '/', ?) > 0", names)
+
+
+def place_of(path: str) -> tuple[str, str]:
+    """What a path stands for: a URI and nothing, or nothing and a run of whole names, with slashes around."""
+    is_uri = _SCHEME.match(path) is not None
+    if is_uri or path.startswith("/"):
+        uri = path.encode("utf-8", "replace").decode() if is_uri else "file://" + _quoted(path)
+        return uri.rstrip("/") if uri != "file:///" else uri, ""
+    return "", "/" + _quoted(path.strip("/")) + "/"
 
 
 def _quoted(path: str) -> str:
@@ -180,7 +186,8 @@ def _keys(connection: sqlite3.Connection, sql: str, *values: object) -> set[int]
     return {key for (key,) in connection.execute(sql, values)}
 
 
-def _unknown(name: str, known: Iterable[str]) -> UnknownFilter:
+def unknown_filter(name: str, known: Iterable[str]) -> UnknownFilter:
+    """The error for a name that no document has, of those that there are."""
     said = [one for one in known if one != TAGS[0]][:20]
     own = f", and these documents have {', '.join(said)}" if said else ""
     error = UnknownFilter(f"there is no filter {name!r}: there are {', '.join(KINDS)}{own}")

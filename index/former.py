@@ -16,7 +16,7 @@ import zlib
 from dataclasses import dataclass
 
 from index.errors import CollectionDamaged
-from index.types import Document, Page
+from index.types import Document, Former, Page
 
 KEPT_BYTES = 64 * 1024 * 1024
 """Of all former texts of a collection, compressed; the oldest go first."""
@@ -40,22 +40,6 @@ MIGRATION = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Former:
-    """What a document was before its file was edited.
-
-    `document` has no blocks, and is None where its text is no longer kept. `now` is the id of the document
-    that stands in its place. `replaced_at` in seconds since 1970, UTC.
-    """
-
-    id: str
-    title: str
-    uri: str
-    document: Document | None
-    now: str
-    replaced_at: float
-
-
 def keep_former(connection: sqlite3.Connection, key: int, uri: str) -> None:
     """Called before the document with this key, whose last source is `uri`, is dropped for another text."""
     row = connection.execute(
@@ -65,11 +49,10 @@ def keep_former(connection: sqlite3.Connection, key: int, uri: str) -> None:
     ).fetchone()
     if row is None:
         return
-    text = zlib.compress(row[-1].encode("utf-8"), level=1)
     connection.execute(
         "INSERT OR REPLACE INTO former(id, sha256, title, media_type, pages, characters, text, uri,"
         " replaced_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (*row[:-1], text if len(text) <= KEPT_BYTES else None, uri, time.time()),
+        (*row[:-1], packed(row[-1].encode("utf-8")), uri, time.time()),
     )
     _make_room(connection)
 
@@ -103,6 +86,46 @@ def drop_former(connection: sqlite3.Connection, uri: str, moved_to: str | None) 
         connection.execute("UPDATE former SET uri = ? WHERE uri = ?", (moved_to, uri))
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A former document as it is stored: `packed` is its compressed text, None where it is no longer kept."""
+
+    id: str
+    title: str
+    uri: str
+    replaced_at: float
+    now: str
+    sha256: str
+    media_type: str
+    pages: str
+    characters: int
+    packed: bytes | None
+
+
+def packed(data: bytes) -> bytes | None:
+    """A text in UTF-8 as it is kept; None where it is too large."""
+    made = zlib.compress(data, level=1)
+    return made if len(made) <= KEPT_BYTES else None
+
+
+def opened(kept: Kept) -> Former:
+    """Raises CollectionDamaged for a text that is not the one that was kept."""
+    document = None
+    if kept.packed is not None:
+        try:
+            # At most four bytes a character: a row that was tampered with does not fill the memory.
+            data = zlib.decompressobj().decompress(kept.packed, 4 * kept.characters + 1)
+            if hashlib.sha256(data).hexdigest() != kept.sha256:
+                raise ValueError("another digest")
+            found = tuple(Page(*page) for page in json.loads(kept.pages))
+        except (ValueError, TypeError, zlib.error) as error:
+            raise CollectionDamaged(
+                f"The former text {kept.id} is damaged: run `footnote check`, then index again."
+            ) from error
+        document = Document(data.decode("utf-8"), kept.uri, kept.title, kept.media_type, (), found)
+    return Former(kept.id, kept.title, kept.uri, document, kept.now, kept.replaced_at)
+
+
 def read_former(connection: sqlite3.Connection, document_id: str) -> Former | None:
     """What was the document with this id; None where nothing is known of it.
 
@@ -114,20 +137,4 @@ def read_former(connection: sqlite3.Connection, document_id: str) -> Former | No
         " WHERE f.id = ?",
         (document_id,),
     ).fetchone()
-    if row is None:
-        return None
-    former_id, title, uri, replaced_at, now, sha256, media_type, pages, characters, packed = row
-    document = None
-    if packed is not None:
-        try:
-            # At most four bytes a character: a row that was tampered with does not fill the memory.
-            data = zlib.decompressobj().decompress(packed, 4 * characters + 1)
-            if hashlib.sha256(data).hexdigest() != sha256:
-                raise ValueError("another digest")
-            found = tuple(Page(*page) for page in json.loads(pages))
-        except (ValueError, TypeError, zlib.error) as error:
-            raise CollectionDamaged(
-                f"The former text {document_id} is damaged: run `footnote check`, then index again."
-            ) from error
-        document = Document(data.decode("utf-8"), uri, title, media_type, (), found)
-    return Former(former_id, title, uri, document, now, replaced_at)
+    return None if row is None else opened(Kept(*row))

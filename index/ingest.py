@@ -15,12 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from index.collection import Change, LocalCollection
 from index.config import IndexSettings
 from index.errors import DocumentError, UnreadableDocument
 from index.readers import READERS_VERSION, read_path
-from index.records import Source
-from index.types import Document
+from index.types import Change, Collection, Document, Source
 from index.walk import Walk, walk
 
 _BATCH_CHARACTERS = 200_000
@@ -59,7 +57,7 @@ OnProgress = Callable[[IngestProgress], None]
 
 
 def index_paths(
-    collection: LocalCollection,
+    collection: Collection,
     paths: Sequence[Path],
     settings: IndexSettings,
     on_event: OnProgress | None = None,
@@ -104,7 +102,7 @@ class _Run:
     """One run's files: each is settled at once, or waits to be embedded with others."""
 
     def __init__(
-        self, collection: LocalCollection, settings: IndexSettings, on_event: OnProgress | None, total: int
+        self, collection: Collection, settings: IndexSettings, on_event: OnProgress | None, total: int
     ) -> None:
         self.seen: set[str] = set()
         self.changes = dict.fromkeys(Change, 0)
@@ -187,7 +185,7 @@ class _Run:
             self._on_event(IngestProgress(settled, self._total, self._passages))
 
 
-def _vanished(collection: LocalCollection, walks: Sequence[tuple[Path, Walk]], seen: set[str]) -> list[str]:
+def _vanished(collection: Collection, walks: Sequence[tuple[Path, Walk]], seen: set[str]) -> list[str]:
     """The URIs of files that a walk found once, and that are no longer in the folders named."""
     folders = tuple(_inside(top) for top, _ in walks if top.is_dir())
     # What could not be listed may still hold what it held.
@@ -202,7 +200,7 @@ def _vanished(collection: LocalCollection, walks: Sequence[tuple[Path, Walk]], s
     ]
 
 
-def _held(collection: LocalCollection, top: Path) -> list[str]:
+def _held(collection: Collection, top: Path) -> list[str]:
     """The URIs that the collection holds of a path, file or folder."""
     uri = top.as_uri()
     found = (stored.source.uri for stored in collection.sources())

@@ -33,7 +33,17 @@ def indexed(text: str) -> str:
 
 def phrase(term: str) -> str:
     """The FTS5 string that matches a term, a phrase when the tokenizer sees several words in it."""
-    return '"' + " ".join(_WORD.findall(indexed(term))) + '"'
+    return f'"{words_of(term)}"'
+
+
+def words_of(term: str) -> str:
+    """The words of a term, with spaces between."""
+    return " ".join(_WORD.findall(indexed(term)))
+
+
+def is_unspaced(word: str) -> bool:
+    """Whether it belongs to a script that is written without spaces between words."""
+    return _UNSPACED.match(word) is not None
 
 
 def question(text: str) -> str | None:
@@ -41,21 +51,25 @@ def question(text: str) -> str | None:
 
     Stop words are left out while others remain; a word in capitals ("WHO", "IT") is none.
     """
+    return " OR ".join(f'"{term}"' for term in asked(text)) or None
+
+
+def asked(text: str) -> list[str]:
+    """What a question is looked up by: words, and pairs of neighbours, at most `MAX_TERMS`."""
     words = _WORD.findall(text)
     telling = [w for w in words if w.lower() not in _STOP_WORDS or (len(w) > 1 and w.isupper())]
-    terms = list(dict.fromkeys(term for word in telling or words for term in _terms(word)))[:MAX_TERMS]
-    return " OR ".join(terms) or None
+    return list(dict.fromkeys(term for word in telling or words for term in _terms(word)))[:MAX_TERMS]
 
 
 def _terms(word: str) -> list[str]:
-    """A word as one string; in a script without spaces, each pair of neighbours."""
+    """A word by itself; in a script without spaces, each pair of neighbours."""
     terms: list[str] = []
     for unspaced, run in itertools.groupby(
         indexed(word).split(), key=lambda part: bool(_UNSPACED.match(part))
     ):
         parts = list(run)
         if unspaced and len(parts) > 1:
-            terms.extend(f'"{first} {second}"' for first, second in itertools.pairwise(parts))
+            terms.extend(f"{first} {second}" for first, second in itertools.pairwise(parts))
         else:
-            terms.extend(f'"{part}"' for part in parts)
+            terms.extend(parts)
     return terms

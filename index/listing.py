@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import unicodedata
-from dataclasses import dataclass
 
 from index.errors import UnknownDocument
+from index.types import ListedDocument, Listing
 
 # The first source gives the title, as in `Reader.document`. With a bare min() SQLite takes the other
 # columns from the row that has it.
@@ -20,30 +20,6 @@ _DOCUMENTS = (
     " (SELECT count(*) FROM passages p WHERE p.document = d.key) FROM documents d"
 )
 _SOURCES = "SELECT document, uri, title FROM sources"
-
-
-@dataclass(frozen=True, slots=True)
-class ListedDocument:
-    """A document without its text. `added_at` in seconds since 1970, UTC; `key` rises with every document."""
-
-    key: int
-    id: str
-    title: str
-    uris: tuple[str, ...]
-    media_type: str
-    sha256: str
-    characters: int
-    passages: int
-    added_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """One page. `next` goes into the call for the next one, None on the last; `total` counts all pages."""
-
-    documents: tuple[ListedDocument, ...]
-    next: int | None
-    total: int
 
 
 def list_documents(

@@ -11,17 +11,21 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from index import lexical
-from index.collection import LEAST_CANDIDATES, LocalCollection
 from index.embed import unit_vectors
 from index.errors import UnknownDocument, UsageError
 from index.filters import Filter, documents_within
+from index.fusion import candidates_for
 from index.records import Generation, Reader
 from index.types import Document, DocumentInfo, Hit, Passage
+
+if TYPE_CHECKING:
+    from index.collection import LocalCollection
 
 EXACT = 20_000
 """So many passages at most are compared one by one; of more, the vectors' own search is asked, and again."""
@@ -61,7 +65,7 @@ class Narrowed:
         if passages > EXACT:
             return self._further_down(query, top)
         vector = unit_vectors(self._collection.embedder, [query])[0]
-        count = max(LEAST_CANDIDATES, 5 * top)
+        count = candidates_for(top)
         with self._reading() as reader:
             nearest = reader.nearest(vector, count)
             bm25 = reader.lexical_inside(query, count)

@@ -18,41 +18,25 @@ from index.facts import put_facts
 from index.former import drop_former, is_back, keep_former
 from index.history import Generation as Generation
 from index.history import Ids, dropped_since, is_past, record_dropped, record_generation
-from index.types import Block, Document, DocumentInfo, Page, Passage, Sentence, Vectors
+from index.types import (
+    Block,
+    Document,
+    DocumentInfo,
+    Page,
+    Passage,
+    Sentence,
+    Source,
+    StoredSource,
+    Vectors,
+)
 
 _PASSAGE = "SELECT p.id, d.id, p.ordinal, p.start, p.end, p.heading, p.sentences, p.tokens"
 
 
-WORDS_TABLE = (
-    "CREATE VIRTUAL TABLE passage_words USING fts5(heading, body,"
-    " tokenize='porter unicode61 remove_diacritics 2')"
-)
+TOKENIZER = "tokenize='porter unicode61 remove_diacritics 2'"
+
+WORDS_TABLE = f"CREATE VIRTUAL TABLE passage_words USING fts5(heading, body, {TOKENIZER})"
 """The full-text index: derived, its row numbers are the passages'."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a document came from, and the bytes it came in. `size` in bytes, `mtime_ns` in nanoseconds.
-
-    `root` is the URI of the folder whose walk found it, empty when it was named itself.
-    """
-
-    uri: str
-    bytes_sha256: str
-    size: int
-    mtime_ns: int
-    readers_version: str
-    root: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSource:
-    """A source, its title, the document it has now, and how that document's passages were made."""
-
-    source: Source
-    title: str
-    document_id: str
-    made: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,39 +5,35 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 from index.facts import TAGS
 from index.filters import folded
+from index.types import Scope, Scopes
+
+LIMIT = 20
+"""Of each kind, at most."""
 
 _FILES = "file://"
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """A folder as an absolute path, or a tag; `documents` counts what is in it, subfolders included."""
-
-    name: str
-    documents: int
-
-
-@dataclass(frozen=True, slots=True)
-class Scopes:
-    folders: tuple[Scope, ...]
-    tags: tuple[Scope, ...]
-
-
-def scopes(connection: sqlite3.Connection, *, words: str = "", limit: int = 20) -> Scopes:
+def scopes(connection: sqlite3.Connection, *, words: str = "", limit: int = LIMIT) -> Scopes:
     """Those whose name holds `words`, whatever the case, the largest first; at most `limit` of each kind.
 
     A folder that holds nothing but one other folder is left out, the other is there.
     """
-    wanted = folded(words)
     uris = [uri for (uri,) in connection.execute("SELECT uri FROM sources WHERE uri LIKE 'file:///%'")]
     tags = connection.execute(
         "SELECT value, count(*) FROM facts WHERE name = ? GROUP BY value", (TAGS[0],)
     ).fetchall()
+    return scopes_of(uris, tags, words=words, limit=limit)
+
+
+def scopes_of(
+    uris: Iterable[str], tags: Iterable[tuple[str, int]], *, words: str = "", limit: int = LIMIT
+) -> Scopes:
+    """As `scopes`, from the URIs of files, and tags with how many documents have them."""
+    wanted = folded(words)
     return Scopes(_largest(_folders(uris), wanted, limit), _largest(tags, wanted, limit))
 
 

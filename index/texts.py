@@ -19,6 +19,11 @@ class TextCache:
         self._texts: OrderedDict[str, str] = OrderedDict()
         self._size = 0
 
+    def held(self, document_id: str) -> str | None:
+        """The text, where it is held."""
+        with self._lock:
+            return self._texts.get(document_id)
+
     def get(self, document_id: str, load: Callable[[str], str]) -> str:
         """The text, from `load` where it is not held."""
         with self._lock:

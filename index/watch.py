@@ -16,11 +16,11 @@ from threading import Event
 
 from watchfiles import watch
 
-from index.collection import LocalCollection
 from index.config import IndexSettings
 from index.errors import CollectionLocked, UnreadableDocument
 from index.ingest import IngestReport, OnProgress, index_paths
 from index.readers import is_readable_kind
+from index.types import Collection
 from index.walk import IGNORE_FILES, is_passed_over
 
 SETTLED_S = 1.0
@@ -96,7 +96,7 @@ class Watcher:
 
     def __init__(
         self,
-        collection: LocalCollection,
+        collection: Collection,
         paths: Sequence[Path],
         settings: IndexSettings,
         *,

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from index.catalog import Catalog
 from index.errors import UnknownDocument, UsageError
-from index.former import read_former
-from index.records import Reader
+from index.types import Collection
 from rag.config import Settings
 from rag.present import Screen
+from rag.session import open_recorded
 from rag.types import Citation
 from rag.visible import visible
 
@@ -41,31 +38,29 @@ def check_citations(settings: Settings, screen: Screen, path: Path) -> int:
     """1 when one does not stand. Raises UsageError for what holds no answers, CollectionNotFound."""
     citations = list(_citations(_content(path), path))
     is_same = True
-    with closing(Catalog(settings.collection_folder)) as catalog, catalog.connection() as connection:
-        connection.execute("BEGIN")
-        try:
-            for citation in citations:
-                standing = standing_of(connection, citation)
-                is_same &= standing.is_same
-                place = f"{citation.title}, characters {citation.start}–{citation.end}"
-                screen.write(visible(f"[{citation.number}] {place}: {standing.verdict}") + "\n")
-        finally:
-            connection.execute("ROLLBACK")
+    with open_recorded(settings) as collection:
+        for citation in citations:
+            standing = standing_of(collection, citation)
+            is_same &= standing.is_same
+            place = f"{citation.title}, characters {citation.start}–{citation.end}"
+            screen.write(visible(f"[{citation.number}] {place}: {standing.verdict}") + "\n")
     if not citations:
         screen.note("There are no citations in it.")
     return STAND if is_same else CHANGED
 
 
-def standing_of(connection: sqlite3.Connection, citation: Citation) -> Standing:
+def standing_of(collection: Collection, citation: Citation) -> Standing:
     """The id of a document is the beginning of its text's digest: the same id is the same text."""
-    reader = Reader(connection)
     try:
-        text = reader.text(citation.document_id)
+        text = collection.document(citation.document_id).text
     except UnknownDocument:
-        former = read_former(connection, citation.document_id)
+        former = collection.former(citation.document_id)
         if former is None:
             return Standing("the document is gone", False)
-        at = reader.text(former.now).find(citation.cited_text)
+        try:
+            at = collection.document(former.now).text.find(citation.cited_text)
+        except UnknownDocument:  # removed between the two
+            return Standing("the document is gone", False)
         if at < 0:
             return Standing("the document has changed since, and these words are gone", False)
         end = at + len(citation.cited_text)

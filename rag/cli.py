@@ -67,8 +67,9 @@ _OFFLINE = click.option("--offline", is_flag=True, help="Never try the network."
 _COLLECTION = click.option(
     "-c",
     "--collection",
-    metavar="NAME|FOLDER",
-    help="The collection: a name, or a folder when it has a slash in it.  [default: default]",
+    metavar="NAME|FOLDER|URL",
+    help="The collection: a name, a folder when it has a slash in it, or the URL of a database."
+    "  [default: default]",
 )
 _PLACES = _together(_COLLECTION, _HOME)
 _QUOTE = click.option(

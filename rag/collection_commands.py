@@ -82,6 +82,7 @@ def delete_collection(settings: Settings, screen: Screen, *, agreed: bool) -> in
 
 
 def export(settings: Settings, screen: Screen, target: Path) -> int:
+    _refuse_address(settings)
     require_collection(settings)
     is_own = settings.collection_folder.parent == _collections(settings)
     with screen.waiting("exporting"):
@@ -124,12 +125,21 @@ def _collections(settings: Settings) -> Path:
 
 def _own_folder(settings: Settings, done: str) -> Path:
     """Raises UsageError for a collection that is not one of HOME's."""
+    _refuse_address(settings)
     folder = settings.collection_folder
     if folder.parent != _collections(settings) or folder.name.startswith("."):
         raise UsageError(
             f"{settings.collection} is no name: only collections under {settings.home} are {done}"
         )
     return folder
+
+
+def _refuse_address(settings: Settings) -> None:
+    if settings.address is not None:
+        raise UsageError(
+            f"{settings.address} is in a database, which has its own tools: for this, copy it into a folder "
+            "with footnote collection copy"
+        )
 
 
 def _uploads(settings: Settings) -> Path:

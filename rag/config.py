@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from index.addresses import joined
 from index.config import IndexSettings
+from index.engines.address import Address, address_of, is_address
 from index.errors import UsageError
 
 
@@ -88,7 +89,9 @@ class Settings(BaseSettings):
         default_factory=lambda: platformdirs.user_data_path("footnote", appauthor=False),
         description="folder of collections and models",
     )
-    collection: str = Field("default", description="a name under HOME/collections, or a folder")
+    collection: str = Field(
+        "default", description="a name under HOME/collections, a folder, or the URL of a database"
+    )
     offline: bool = Field(False, description="never try the network")
     index: IndexSettings = IndexSettings()
     rag: RagSettings = RagSettings()
@@ -120,13 +123,30 @@ class Settings(BaseSettings):
     def _names_a_folder(cls, collection: str) -> str:
         if not collection.strip() or "\0" in collection:
             raise ValueError("give a name or a folder")
-        if "://" in collection:
-            raise ValueError(f"{collection} is a URL, and this version opens names and folders only")
+        if is_address(collection):
+            address_of(collection)
+        elif "://" in collection:  # not repeated: there may be a password in it
+            raise ValueError("the URL of a database begins with postgresql://; else give a name or a folder")
         return collection
 
     @property
+    def address(self) -> Address | None:
+        """Where the collection is, when it is in a database."""
+        return address_of(self.collection) if is_address(self.collection) else None
+
+    @property
+    def collection_shown(self) -> str:
+        """As it was named, without what is secret in it."""
+        return str(self.address or self.collection)
+
+    @property
     def collection_folder(self) -> Path:
-        """A name is kept under `home`; anything with a separator is a folder of the user's own."""
+        """A name is kept under `home`; anything with a separator is a folder of the user's own.
+
+        Of a collection in a database it is where this machine keeps what it made for it.
+        """
+        if self.address is not None:
+            return self.home / "databases" / self.address.digest
         if os.sep in self.collection or self.collection in {".", "..", "~"}:
             return Path(self.collection).expanduser().absolute()
         return self.home / "collections" / self.collection

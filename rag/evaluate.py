@@ -15,14 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-from index.collection import LocalCollection
 from index.embed import unit_vectors
 from index.errors import UsageError
 from index.readers import READERS_VERSION
-from index.records import Source
 from index.remembered import RememberingEmbedder
 from index.split import SPLIT_VERSION
-from index.types import Document, Embedder
+from index.types import Collection, Document, Embedder, Source
 from rag.condense import condense
 from rag.config import Settings
 from rag.errors import QuestionError
@@ -127,7 +125,7 @@ def gold_folder(gold: GoldSet, embedder: Embedder, settings: Settings) -> Path:
     return settings.home / "eval" / hashlib.sha256(repr(made).encode()).hexdigest()[:16]
 
 
-def fill(collection: LocalCollection, gold: GoldSet, on_done: Callable[[int], None]) -> None:
+def fill(collection: Collection, gold: GoldSet, on_done: Callable[[int], None]) -> None:
     """Put all documents of the gold set; those that are there already cost next to nothing."""
     batch: list[Document] = []
     for place, one in enumerate(gold.documents, 1):
@@ -210,7 +208,7 @@ class Examiner:
     def __init__(
         self,
         gold: GoldSet,
-        collection: LocalCollection,
+        collection: Collection,
         pipeline: Answering,
         gate: Gate,
         settings: Settings,

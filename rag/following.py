@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-from index.collection import LocalCollection
+from index.types import Collection
 from index.watch import Absent, Back, Caught, Postponed, Watcher
 from rag.config import Settings
 from rag.present import Screen
@@ -20,7 +20,7 @@ MOST_LINES = 20
 def follow(
     settings: Settings,
     screen: Screen,
-    collection: LocalCollection,
+    collection: Collection,
     paths: Sequence[Path],
     *,
     said: Iterable[tuple[str, str]] = (),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from index.types import Collection, Embedder
+from index.types import Embedder, Searchable
 from rag.compose import AnswerBuilder
 from rag.condense import condense
 from rag.config import RagSettings
@@ -106,7 +106,7 @@ class Pipeline:
 
     def __init__(
         self,
-        collection: Collection,
+        collection: Searchable,
         embedder: Embedder,
         generator: Generator | None,
         settings: RagSettings,

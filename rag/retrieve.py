@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index.errors import UnknownDocument
-from index.types import Collection, Document, Embedder, Hit, Passage
+from index.types import Document, Embedder, Hit, Passage, Searchable
 from rag.types import Evidence
 from rag.words import content_terms, words
 
@@ -43,7 +43,7 @@ class Retrieval:
 class Retriever:
     """Ranks the sentences of one collection against questions."""
 
-    def __init__(self, collection: Collection, embedder: Embedder) -> None:
+    def __init__(self, collection: Searchable, embedder: Embedder) -> None:
         self._collection = collection
         self._embedder = embedder
 

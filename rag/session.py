@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from index.addresses import is_address
-from index.catalog import Catalog
 from index.collection import LocalCollection
 from index.embed import HashEmbedder, KeptGraphs, SentenceTransformerEmbedder
+from index.engines.opening import create_or_open_at, open_at, open_recorded_at
 from index.errors import CollectionNotFound, ModelDamaged, ModelUnavailable
 from index.filters import EVERYTHING, Filter
 from index.models import CATALOGUE, Kind, ModelStore, PullProgress
-from index.narrowed import Narrowed
 from index.remembered import RememberingEmbedder
-from index.types import Embedder
+from index.types import Collection, Embedder, Part
 from rag.config import Settings
 from rag.gate import load_gate
 from rag.generate import ExtractiveGenerator, LlamaGenerator
@@ -118,8 +117,12 @@ def open_readings(settings: Settings) -> ReadingStore:
     return ReadingStore(settings.collection_folder / "readings", max_bytes=settings.rag.readings_bytes)
 
 
-def open_collection(settings: Settings, embedder: Embedder, *, must_exist: bool = True) -> LocalCollection:
+def open_collection(settings: Settings, embedder: Embedder, *, must_exist: bool = True) -> Collection:
     """Raises CollectionNotFound where it has to exist, EmbedderMismatch, CollectionDamaged, SchemaTooNew."""
+    if settings.address is not None:
+        if must_exist:
+            return open_at(settings.address, embedder)
+        return create_or_open_at(settings.address, embedder, settings.index)
     if must_exist:
         return LocalCollection.open(settings.collection_folder, embedder)
     return LocalCollection.create_or_open(settings.collection_folder, embedder, settings.index)
@@ -127,16 +130,17 @@ def open_collection(settings: Settings, embedder: Embedder, *, must_exist: bool 
 
 def require_collection(settings: Settings) -> None:
     """Raises CollectionNotFound and what else keeps a collection shut, without an embedder."""
+    open_recorded(settings).close()
+
+
+def open_recorded(settings: Settings) -> Collection:
+    """The collection without its embedder: nothing can be searched or added. Raises as `open_collection`."""
+    if settings.address is not None:
+        return open_recorded_at(settings.address)
     try:
-        _require(settings.collection_folder)
+        return LocalCollection.open_recorded(settings.collection_folder)
     except CollectionNotFound as error:
         raise _named(settings, error) from None
-
-
-def _require(folder: Path) -> None:
-    with closing(Catalog(folder)) as catalog, catalog.reading() as reader:
-        if reader.meta("fingerprint") is None:
-            raise catalog.not_found()
 
 
 def _named(settings: Settings, error: CollectionNotFound) -> CollectionNotFound:
@@ -176,11 +180,11 @@ class Session:
     """What answers questions, and what has to be closed afterwards. Use it in a `with` statement."""
 
     settings: Settings
-    collection: LocalCollection
+    collection: Collection
     embedder: Embedder
     generator: Generator | None
     pipeline: Pipeline
-    narrowed: Narrowed | None = None
+    narrowed: Part | None = None
     """What the pipeline sees of the collection, where that is not all of it."""
     _closing: ExitStack = field(default_factory=ExitStack, repr=False)
     _elsewhere: ExitStack = field(default_factory=ExitStack, repr=False)
@@ -241,7 +245,7 @@ def open_session(
         collection = stack.enter_context(open_collection(settings, embedder, must_exist=must_exist))
         if question is not None:
             sound_question(question, limit=limit, count_tokens=embedder.count_tokens)
-        narrowed = Narrowed(collection, chosen) if chosen else None
+        narrowed = collection.narrowed(chosen) if chosen else None
         if narrowed is not None:
             narrowed.count()  # a filter that cannot be is said before a model is fetched
         generator = open_generator(settings, notify) if mode == "compose" else None

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from index.errors import EndpointFailed, FootnoteError, UnknownFilter
 from index.filters import Filter
-from index.narrowed import Narrowed
-from index.types import Collection
+from index.types import Searchable
 from rag.condense import leans
 from rag.config import RagSettings
 from rag.errors import GenerationCancelled, QuestionError, QuestionTooLong, WorkerFailed
@@ -196,9 +195,9 @@ class Course:
 
     def _pipeline(self) -> Pipeline:
         session, asked = self._state.session, self._asked
-        collection: Collection = session.collection
+        collection: Searchable = session.collection
         if asked.filter:
-            collection = Narrowed(session.collection, asked.filter)
+            collection = session.collection.narrowed(asked.filter)
         return Pipeline(collection, session.embedder, session.generator, asked.rag, self._state.gate)
 
     # -- what is noted --------------------------------------------------------------------------

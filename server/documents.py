@@ -15,11 +15,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import ValidationError
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
-from index.collection import LocalCollection
 from index.errors import CollectionLocked, FootnoteError, UnknownDocument
-from index.listing import ListedDocument
-from index.scopes import scopes
-from index.types import Document
+from index.types import Collection, Document, ListedDocument
 from rag.session import open_readings
 from server.document_schemas import (
     UPLOAD_BODY,
@@ -237,8 +234,7 @@ def documents_router(state: ServerState) -> APIRouter:
     )
     async def list_scopes(q: Words = "") -> Response:
         def read() -> dict[str, Any]:
-            with collection.connection() as connection:
-                return asdict(scopes(connection, words=q))
+            return asdict(collection.scopes(words=q))
 
         return json_response(await state.run(read))
 
@@ -259,7 +255,7 @@ def documents_router(state: ServerState) -> APIRouter:
     return router
 
 
-def _as_cited(collection: LocalCollection, document_id: str) -> tuple[Document, str | None]:
+def _as_cited(collection: Collection, document_id: str) -> tuple[Document, str | None]:
     """The text with this id, and the id of what its file says now, where it was edited since.
 
     The id is the beginning of the text's digest: what is shown is what was cited, or nothing. Raises

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from index.errors import FootnoteError, ModelUnavailable
+from index.errors import CollectionUnavailable, FootnoteError, ModelUnavailable
 from rag.jsonform import dumps, error_object
 from server.errors import (
     BodyTooLarge,
@@ -30,7 +30,7 @@ LOG = logging.getLogger("footnote.server")
 UNEXPECTED = FootnoteError("something went wrong that should not have; the server's log says more")
 
 _BY_STATUS = {404: NoSuchPath, 405: MethodNotAllowed, 413: BodyTooLarge, 415: UnsupportedMedia}
-_MODEL_RETRY_S = 30
+_RETRY_S: dict[type[FootnoteError], int] = {ModelUnavailable: 30, CollectionUnavailable: 5}
 
 
 def envelope(error: FootnoteError) -> dict[str, Any]:
@@ -42,9 +42,7 @@ def error_response(error: FootnoteError, headers: Mapping[str, str] | None = Non
     response = json_response(envelope(error), error.status)
     for name, value in (headers or {}).items():
         response.headers[name] = value
-    retry_after = getattr(
-        error, "retry_after_s", _MODEL_RETRY_S if isinstance(error, ModelUnavailable) else None
-    )
+    retry_after = getattr(error, "retry_after_s", _RETRY_S.get(type(error)))
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
     if isinstance(error, Unauthorised):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import stat
-from pathlib import Path
-
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
@@ -75,7 +71,7 @@ def page_router(state: ServerState) -> APIRouter:
     @router.get("/api/collection", summary="What the collection holds", tags=["documents"])
     async def collection() -> CollectionState:
         stats = await state.run(session.collection.stats)
-        size = await state.run(_size_of, session.collection.folder)
+        size = await state.run(session.collection.size)
         return CollectionState(
             name=session.collection.name,
             documents=stats.documents,
@@ -100,13 +96,3 @@ def page_router(state: ServerState) -> APIRouter:
         return Response(report.html, media_type=TYPES["html"], headers=headers)
 
     return router
-
-
-def _size_of(folder: Path) -> int:
-    """Bytes of all files; one that goes while we look counts nothing."""
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            status = path.stat()
-            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return total

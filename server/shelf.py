@@ -16,13 +16,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from index.collection import Change, LocalCollection
 from index.errors import CollectionError, UnknownDocument
-from index.listing import ListedDocument
 from index.readers import READERS_VERSION
-from index.records import Source
 from index.titles import clean_title
-from index.types import Document
+from index.types import Change, Collection, Document, ListedDocument, Source
 from rag.readings import ReadingStore
 from server.errors import CollectionBusy, Stopping
 from server.parsing import Parser
@@ -89,7 +86,7 @@ class Shelf:
 
     def __init__(
         self,
-        collection: LocalCollection,
+        collection: Collection,
         folder: UploadFolder,
         readings: ReadingStore,
         parser: Parser,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
-from index.collection import LocalCollection
 from index.errors import UnknownDocument
+from index.types import Collection
 from rag.types import AnswerEvent, EvidenceFound, SentenceVerified
 from server.errors import DocumentsChanged
 
 
-def still_standing(events: Iterator[AnswerEvent], collection: LocalCollection) -> Iterator[AnswerEvent]:
+def still_standing(events: Iterator[AnswerEvent], collection: Collection) -> Iterator[AnswerEvent]:
     """The events as they come, each looked at just before it goes out.
 
     Closes them with itself. Raises DocumentsChanged when one would show a document that was removed since

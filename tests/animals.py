@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from index.collection import Change, LocalCollection
+from index.collection import LocalCollection
 from index.config import IndexSettings
 from index.embed import HashEmbedder
-from index.types import Block, Document
+from index.types import Block, Change, Document
 
 SETTINGS = IndexSettings.model_validate({"passage_tokens": 16})
 

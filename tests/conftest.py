@@ -19,7 +19,7 @@ from small_collection import small_collection
 from index.collection import LocalCollection
 from index.models import ModelStore
 
-pytest_plugins = ("page_browser",)
+pytest_plugins = ("page_browser", "postgres_server")
 
 SEED = Path(__file__).parent.parent / "seeds" / "000_ca632847ae230c67.txt"
 

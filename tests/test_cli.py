@@ -283,7 +283,7 @@ class TestErrors:
             (("index",), "Missing argument 'PATH...'; see footnote index --help"),
             (
                 ("ask", "-c", "http://host/x", "Who?"),
-                "the setting collection is not usable: http://host/x is a URL",
+                "the setting collection is not usable: the URL of a database begins with postgresql://",
             ),
         ],
     )

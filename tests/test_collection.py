@@ -11,7 +11,7 @@ from animals import ANIMALS, SETTINGS, document, found, put, reopened
 
 import index.catalog
 from index.catalog import FILE_NAME
-from index.collection import Change, LocalCollection, embedded_text, standardised
+from index.collection import LocalCollection
 from index.config import IndexSettings
 from index.embed import HashEmbedder
 from index.errors import (
@@ -24,8 +24,9 @@ from index.errors import (
     UnknownDocument,
     UsageError,
 )
-from index.records import Source
-from index.types import Collection, Passage, Sentence, Vectors
+from index.fusion import standardised
+from index.putting import embedded_text
+from index.types import Change, Collection, Passage, Sentence, Source, Vectors
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_z_scores(scores: list[float], expected: list[float]) -> None:
 def test_dense_only_candidates_get_their_exact_words_score(
     collection: LocalCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("index.collection.LEAST_CANDIDATES", 1)
+    monkeypatch.setattr("index.fusion.LEAST_CANDIDATES", 1)
     put(collection, "a", "zebra stripes")
     put(collection, "b", "zebra zebra stripes and a long tail of other words here")
     for number in range(8):

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from index.catalog import FILE_NAME
-from index.collection import Change, LocalCollection
+from index.collection import LocalCollection
 from index.embed import HashEmbedder
 from index.records import Ids
-from index.types import Vectors
+from index.types import Change, Vectors
 from index.vectors import MANIFEST, VectorIndex
 
 ROOT = Path(__file__).parent.parent

@@ -1,0 +1,1 @@
+"""Collections that are kept elsewhere than in a folder."""

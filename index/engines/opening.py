@@ -1,0 +1,43 @@
+"""Collections at an address, opened. What speaks to databases is imported here, when one is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from index.config import IndexSettings
+from index.engines.address import Address
+from index.errors import CollectionError
+from index.types import Collection, Embedder
+
+if TYPE_CHECKING:
+    from index.engines.postgres import PostgresCollection
+
+_PARTS = ("psycopg", "pgvector")
+
+
+def open_at(address: Address, embedder: Embedder) -> Collection:
+    """Raises CollectionNotFound, EmbedderMismatch, SchemaTooNew, CollectionUnavailable."""
+    return _engine(address).open(address, embedder)
+
+
+def create_or_open_at(address: Address, embedder: Embedder, settings: IndexSettings) -> Collection:
+    """As `open_at`, but that it is made where it is not there."""
+    return _engine(address).create_or_open(address, embedder, settings)
+
+
+def open_recorded_at(address: Address) -> Collection:
+    """As `open_at`, without the embedder: nothing can be searched or added."""
+    return _engine(address).open_recorded(address)
+
+
+def _engine(address: Address) -> type[PostgresCollection]:
+    try:
+        from index.engines.postgres import PostgresCollection  # an extra, and heavy
+    except ImportError as error:
+        # Without libpq, psycopg is there and cannot be imported either.
+        if (error.name or "psycopg").partition(".")[0] not in _PARTS:
+            raise
+        raise CollectionError(
+            f"{address} needs the drivers of PostgreSQL: pip install 'footnote[postgres]'"
+        ) from None
+    return PostgresCollection
