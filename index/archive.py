@@ -88,7 +88,7 @@ def export_collection(folder: Path, target: Path, *, uploads: Path | None = None
         documents, passages, fingerprint = _copied(folder, copy)
         files = [(FILE_NAME, copy)]
         if uploads is not None and uploads.is_dir():
-            names = sorted(path.name for path in uploads.iterdir() if _UPLOAD.fullmatch(UPLOADS + path.name))
+            names = sorted(path.name for path in uploads.iterdir() if is_upload(path.name))
             files += [(UPLOADS + name, uploads / name) for name in names]
         with partial.open("xb") as out:
             os.fchmod(out.fileno(), 0o600)  # whose documents are in it may give it away, nobody else
@@ -114,6 +114,11 @@ def export_collection(folder: Path, target: Path, *, uploads: Path | None = None
         for left in (partial, copy):
             left.unlink(missing_ok=True)
     return manifest
+
+
+def is_upload(name: str) -> bool:
+    """Whether a file is called as uploaded bytes are."""
+    return _UPLOAD.fullmatch(UPLOADS + name) is not None
 
 
 def _name(partial: Path, target: Path) -> None:

@@ -24,7 +24,7 @@ from index.current import KIND, CurrentVectors, kind_of
 from index.embed import unit_vectors
 from index.errors import CollectionError, EmbedderMismatch, UnknownDocument, UsageError
 from index.filters import Filter
-from index.former import read_former
+from index.former import read_former, stored_formers
 from index.fusion import candidates_for, fused
 from index.listing import list_documents, listed_document
 from index.narrowed import Narrowed
@@ -46,6 +46,8 @@ from index.types import (
     Passage,
     Scopes,
     Source,
+    StoredDocument,
+    StoredFormer,
     StoredSource,
 )
 from index.vector_files import Kind
@@ -392,6 +394,29 @@ class LocalCollection:
                 raise UnknownDocument(f"No document has the id {document_id!r}: list the documents to see.")
             for uri in uris:
                 writer.remove_source(uri)
+
+    def stored(self, document_ids: Sequence[str] | None = None) -> Iterator[StoredDocument]:
+        """As `Collection.stored`."""
+        with self._catalog.reading() as reader:
+            yield from reader.stored(document_ids)
+
+    def put_stored(self, documents: Sequence[StoredDocument]) -> None:
+        """As `Collection.put_stored`."""
+        with self.writing(), self._catalog.writing() as writer:
+            for one in documents:
+                writer.put_document(one.document, one.made, one.passages, one.vectors, one.added_at)
+                for source, title in one.sources:
+                    writer.put_source(source, title, one.document.id)
+
+    def formers(self) -> list[StoredFormer]:
+        """As `Collection.formers`."""
+        with self._catalog.connection() as connection:
+            return stored_formers(connection)
+
+    def put_formers(self, formers: Sequence[StoredFormer]) -> None:
+        """As `Collection.put_formers`."""
+        with self.writing(), self._catalog.writing() as writer:
+            writer.put_formers(formers)
 
     def snapshot(self) -> None:
         """Save the vectors, so that the next process need not gather them from the catalogue.

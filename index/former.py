@@ -13,10 +13,10 @@ import json
 import sqlite3
 import time
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from index.errors import CollectionDamaged
-from index.types import Document, Former, Page
+from index.types import Document, Former, Page, StoredFormer
 
 KEPT_BYTES = 64 * 1024 * 1024
 """Of all former texts of a collection, compressed; the oldest go first."""
@@ -86,29 +86,13 @@ def drop_former(connection: sqlite3.Connection, uri: str, moved_to: str | None) 
         connection.execute("UPDATE former SET uri = ? WHERE uri = ?", (moved_to, uri))
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A former document as it is stored: `packed` is its compressed text, None where it is no longer kept."""
-
-    id: str
-    title: str
-    uri: str
-    replaced_at: float
-    now: str
-    sha256: str
-    media_type: str
-    pages: str
-    characters: int
-    packed: bytes | None
-
-
 def packed(data: bytes) -> bytes | None:
     """A text in UTF-8 as it is kept; None where it is too large."""
     made = zlib.compress(data, level=1)
     return made if len(made) <= KEPT_BYTES else None
 
 
-def opened(kept: Kept) -> Former:
+def opened(kept: StoredFormer) -> Former:
     """Raises CollectionDamaged for a text that is not the one that was kept."""
     document = None
     if kept.packed is not None:
@@ -126,15 +110,34 @@ def opened(kept: Kept) -> Former:
     return Former(kept.id, kept.title, kept.uri, document, kept.now, kept.replaced_at)
 
 
+_STORED = (
+    "SELECT f.id, f.title, f.uri, f.replaced_at, d.id, f.sha256, f.media_type, f.pages, f.characters,"
+    " f.text FROM former f JOIN sources s ON s.uri = f.uri JOIN documents d ON d.key = s.document"
+)
+
+
 def read_former(connection: sqlite3.Connection, document_id: str) -> Former | None:
     """What was the document with this id; None where nothing is known of it.
 
     Raises CollectionDamaged for a text that is not the one that was kept.
     """
-    row = connection.execute(
-        "SELECT f.id, f.title, f.uri, f.replaced_at, d.id, f.sha256, f.media_type, f.pages, f.characters,"
-        " f.text FROM former f JOIN sources s ON s.uri = f.uri JOIN documents d ON d.key = s.document"
-        " WHERE f.id = ?",
-        (document_id,),
-    ).fetchone()
-    return None if row is None else opened(Kept(*row))
+    row = connection.execute(_STORED + " WHERE f.id = ?", (document_id,)).fetchone()
+    return None if row is None else opened(StoredFormer(*row))
+
+
+def stored_formers(connection: sqlite3.Connection) -> list[StoredFormer]:
+    """All, the oldest first."""
+    return [StoredFormer(*row) for row in connection.execute(_STORED + " ORDER BY f.replaced_at, f.rowid")]
+
+
+def put_formers(connection: sqlite3.Connection, formers: Iterable[StoredFormer]) -> None:
+    """In place of all that are there."""
+    connection.execute("DELETE FROM former")
+    connection.executemany(
+        "INSERT INTO former(id, sha256, title, media_type, pages, characters, text, uri, replaced_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (f.id, f.sha256, f.title, f.media_type, f.pages, f.characters, f.packed, f.uri, f.replaced_at)
+            for f in formers
+        ),
+    )

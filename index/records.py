@@ -15,7 +15,7 @@ import numpy as np
 from index import lexical
 from index.errors import CollectionDamaged, UnknownDocument
 from index.facts import put_facts
-from index.former import drop_former, is_back, keep_former
+from index.former import drop_former, is_back, keep_former, put_formers
 from index.history import Generation as Generation
 from index.history import Ids, dropped_since, is_past, record_dropped, record_generation
 from index.types import (
@@ -26,6 +26,8 @@ from index.types import (
     Passage,
     Sentence,
     Source,
+    StoredDocument,
+    StoredFormer,
     StoredSource,
     Vectors,
 )
@@ -155,6 +157,27 @@ class Reader:
         )
         return [StoredPassage(row[0], _passage(row[:-1]), np.frombuffer(row[-1], "<f4")) for row in rows]
 
+    def stored(self, document_ids: Sequence[str] | None = None) -> Iterator[StoredDocument]:
+        """Those documents, or all, whole, in the order in which they were stored."""
+        chosen = "" if document_ids is None else " WHERE id IN (SELECT value FROM json_each(?))"
+        values = () if document_ids is None else (json.dumps(list(document_ids)),)
+        cursor = self._connection.execute(
+            f"SELECT key, id, made, added_at FROM documents{chosen} ORDER BY key", values
+        )
+        for key, document_id, made, added_at in cursor:
+            numbers = self._all("SELECT id FROM passages WHERE document = ? ORDER BY ordinal", key)
+            found = sorted(self.stored_passages(n for (n,) in numbers), key=lambda one: one.passage.ordinal)
+            sources = self._all(f"{_SOURCE} WHERE s.document = ? ORDER BY s.rowid", key)
+            if sources:
+                yield StoredDocument(
+                    self.document(document_id),
+                    made,
+                    added_at,
+                    tuple(one.passage for one in found),
+                    np.array([one.vector for one in found], dtype=np.float32),
+                    tuple((_stored_source(row).source, row[6]) for row in sources),
+                )
+
     def is_past(self, generation: Generation) -> bool:
         """Whether the catalogue has been in this very state, or is in it."""
         return is_past(self._connection, generation)
@@ -262,11 +285,16 @@ class Writer(Reader):
         record_generation(self._connection, generation)
 
     def put_document(
-        self, document: Document, made: str, passages: Sequence[Passage], vectors: Vectors
+        self,
+        document: Document,
+        made: str,
+        passages: Sequence[Passage],
+        vectors: Vectors,
+        added_at: float | None = None,
     ) -> None:
         """Store a document, in place of one with the same id; `vectors` has a row for each passage.
 
-        `made` says with which readers, rules and limit; it is stored as it is.
+        `made` says with which readers, rules and limit; it is stored as it is. `added_at` is now without it.
         """
         content = (
             document.media_type,
@@ -280,7 +308,14 @@ class Writer(Reader):
             cursor = self._connection.execute(
                 "INSERT INTO documents(media_type, blocks, pages, metadata, made, id, text, characters,"
                 " sha256, added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*content, document.id, document.text, len(document.text), document.sha256, time.time()),
+                (
+                    *content,
+                    document.id,
+                    document.text,
+                    len(document.text),
+                    document.sha256,
+                    time.time() if added_at is None else added_at,
+                ),
             )
             key = int(cursor.lastrowid or 0)
             is_back(self._connection, document.id)
@@ -313,6 +348,10 @@ class Writer(Reader):
                 lexical.indexed(passage.heading),
                 lexical.indexed(document.text[passage.start : passage.end]),
             )
+
+    def put_formers(self, formers: Iterable[StoredFormer]) -> None:
+        """In place of all that are there."""
+        put_formers(self._connection, formers)
 
     def rebuild_words(self) -> None:
         """Make the full-text index again from the documents."""

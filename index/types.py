@@ -6,7 +6,7 @@ Offsets everywhere are Unicode code points into `Document.text`: zero-based, end
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -204,6 +204,38 @@ class Former:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredFormer:
+    """A former document as it is stored: `packed` is its compressed text, None where it is no longer kept."""
+
+    id: str
+    title: str
+    uri: str
+    replaced_at: float
+    now: str
+    sha256: str
+    media_type: str
+    pages: str
+    characters: int
+    packed: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """All that a collection holds of a document; `vectors` has a row for each passage.
+
+    `sources` are (source, title), in the order in which they were stored; `document` has those of the first.
+    `made` says how the passages were made. `added_at` in seconds since 1970, UTC.
+    """
+
+    document: Document
+    made: str
+    added_at: float
+    passages: tuple[Passage, ...]
+    vectors: Vectors
+    sources: tuple[tuple[Source, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """A folder as an absolute path, or a tag; `documents` counts what is in it, subfolders included."""
 
@@ -370,6 +402,25 @@ class Collection(Searchable, Protocol):
 
     def remove_document(self, document_id: str) -> None:
         """Forget a document and all its sources. Raises UnknownDocument."""
+        ...
+
+    def stored(self, document_ids: Sequence[str] | None = None) -> Iterator[StoredDocument]:
+        """Those documents, or all, whole, in the order in which they were first stored; all of one state."""
+        ...
+
+    def put_stored(self, documents: Sequence[StoredDocument]) -> None:
+        """Store documents that are not there just as another collection holds them, in one transaction.
+
+        Nothing is embedded: the other has to be of the same embedder.
+        """
+        ...
+
+    def formers(self) -> list[StoredFormer]:
+        """Every text of before an edit, the oldest first."""
+        ...
+
+    def put_formers(self, formers: Sequence[StoredFormer]) -> None:
+        """Take texts of before an edit over, in place of all that are there."""
         ...
 
     def snapshot(self) -> None:

@@ -20,7 +20,7 @@ def collection_group(home: Callable[[Any], Any], ready: Ready) -> click.Group:
 
     @click.group()
     def collection() -> None:
-        """List, delete, export and import collections."""
+        """List, copy, delete, export and import collections."""
 
     @collection.command("list")
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
@@ -74,5 +74,21 @@ def collection_group(home: Callable[[Any], Any], ready: Ready) -> click.Group:
 
         settings, screen = ready({**flags, "collection": name})
         return collection_commands.import_(settings, screen, file, is_named=name is not None)
+
+    @collection.command()
+    @click.argument("source", metavar="FROM")
+    @click.argument("target", metavar="TO")
+    @home
+    def copy(source: str, target: str, **flags: Any) -> int:
+        """Copy a collection into another one.
+
+        Each is a name, a folder or the URL of a database. Texts, passages, vectors, former texts and uploaded
+        files go over, nothing is embedded again. What arrives is read back and compared; interrupted, the
+        same command goes on. TO is made, and may hold nothing that FROM has not.
+        """
+        from rag import collection_commands  # heavy
+
+        into, screen = ready({**flags, "collection": target})
+        return collection_commands.copy(ready({**flags, "collection": source})[0], into, screen)
 
     return collection

@@ -10,15 +10,17 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from index.archive import export_collection, import_collection, read_manifest
+from index.archive import export_collection, import_collection, is_upload, read_manifest
 from index.catalog import FILE_NAME, Catalog
+from index.copying import copy_collection
 from index.errors import CollectionDamaged, CollectionError, FootnoteError, SchemaTooNew, UsageError
 from index.records import Totals
+from index.types import Collection
 from rag.commands import counted
 from rag.config import Settings
 from rag.jsonform import dumps
 from rag.present import Screen
-from rag.session import in_bytes, require_collection
+from rag.session import in_bytes, open_collection, open_recorded, require_collection
 from rag.visible import visible
 
 DONE = 0
@@ -55,7 +57,7 @@ def list_collections(settings: Settings, screen: Screen, *, as_json: bool) -> in
 def delete_collection(settings: Settings, screen: Screen, *, agreed: bool) -> int:
     """With its uploaded files. Raises UsageError for a folder elsewhere, and where nobody agreed."""
     folder = _own_folder(settings, "deleted")
-    uploads = _uploads(settings)
+    uploads = settings.uploads_folder
     try:
         require_collection(settings)
         totals = _totals(folder)
@@ -87,7 +89,7 @@ def export(settings: Settings, screen: Screen, target: Path) -> int:
     is_own = settings.collection_folder.parent == _collections(settings)
     with screen.waiting("exporting"):
         manifest = export_collection(
-            settings.collection_folder, target, uploads=_uploads(settings) if is_own else None
+            settings.collection_folder, target, uploads=settings.uploads_folder if is_own else None
         )
     size = in_bytes(target.stat().st_size)
     screen.write(
@@ -109,10 +111,61 @@ def import_(settings: Settings, screen: Screen, path: Path, *, is_named: bool) -
         named = settings.model_copy(update={"collection": name})
     folder = _own_folder(named, "imported")
     with screen.waiting("importing"):
-        manifest = import_collection(path, folder, uploads=_uploads(named))
+        manifest = import_collection(path, folder, uploads=named.uploads_folder)
     held = _held(manifest.documents, manifest.passages)
     screen.write(f"imported {visible(named.collection)}: {held}\n")
     return DONE
+
+
+def copy(source: Settings, target: Settings, screen: Screen) -> int:
+    """All that `source` holds into `target`, with what was uploaded into it on this machine."""
+    if source.collection_folder == target.collection_folder:
+        raise UsageError("this is one and the same collection: name another one to copy into")
+    with open_recorded(source) as out, _receiving(target, out) as into:
+        stats = out.stats()
+        with screen.progress() as progress:
+            task = progress.add_task("copying", total=stats.documents, counted="")
+            done = 0
+
+            def on_copied(documents: int) -> None:
+                nonlocal done
+                done += documents
+                counted_so_far = f"{done}/{stats.documents} documents"
+                progress.update(task, completed=done, counted=counted_so_far)
+
+            copied = copy_collection(out, into, on_copied)
+    files = _copy_uploads(source.uploads_folder, target.uploads_folder)
+    also = f", {counted(files, 'uploaded file')}" if files else ""
+    screen.write(
+        f"copied {visible(source.collection_shown)} to {visible(target.collection_shown)}:"
+        f" {_held(copied.documents, copied.passages)}{also}, {copied.sent} sent, checksum {copied.sha256}\n"
+    )
+    return DONE
+
+
+def _receiving(target: Settings, source: Collection) -> Collection:
+    """The collection that is copied into, made as the other was where it is not there."""
+    made_as = target.index.model_copy(update={"passage_tokens": source.stats().passage_tokens})
+    receiving = target.model_copy(update={"index": made_as})
+    return open_collection(receiving, source.embedder, must_exist=False)
+
+
+def _copy_uploads(source: Path, target: Path) -> int:
+    """How many files were uploaded; those that are there already, by their names, are the same."""
+    files = sorted(source.iterdir()) if source.is_dir() else []
+    kept = [path for path in files if is_upload(path.name)]
+    try:
+        for path in kept:
+            target.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not (target / path.name).exists():
+                partial = target / f".{path.name}.{secrets.token_hex(4)}.partial"
+                shutil.copyfile(path, partial)
+                os.replace(partial, target / path.name)
+    except OSError as error:
+        raise CollectionError(
+            f"{target} cannot be written ({error.strerror}): check the disk's space and permissions."
+        ) from error
+    return len(kept)
 
 
 def _held(documents: int, passages: int) -> str:
@@ -140,11 +193,6 @@ def _refuse_address(settings: Settings) -> None:
             f"{settings.address} is in a database, which has its own tools: for this, copy it into a folder "
             "with footnote collection copy"
         )
-
-
-def _uploads(settings: Settings) -> Path:
-    """Where `footnote serve` keeps what was uploaded into this collection."""
-    return settings.home / "uploads" / settings.collection_folder.name
 
 
 def _totals(folder: Path) -> Totals:

@@ -6,6 +6,7 @@ nested one), the TOML file, the defaults here. An empty variable counts as not s
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tomllib
 from pathlib import Path
@@ -150,6 +151,18 @@ class Settings(BaseSettings):
         if os.sep in self.collection or self.collection in {".", "..", "~"}:
             return Path(self.collection).expanduser().absolute()
         return self.home / "collections" / self.collection
+
+    @property
+    def uploads_folder(self) -> Path:
+        """Where the bytes of uploaded files are kept: for each collection its own.
+
+        Two folders elsewhere may have one name, so theirs has a digest of the whole path behind it.
+        """
+        folder = self.collection_folder
+        if folder.parent == self.home / "collections":
+            return self.home / "uploads" / folder.name
+        digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+        return self.home / "uploads" / f"{folder.name}@{digest}"
 
     @property
     def models_folder(self) -> Path:

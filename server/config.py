@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
-import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -72,18 +70,6 @@ class ServeSettings(Settings):
     """Everything a person can set, for who serves."""
 
     server: ServerSettings = ServerSettings()
-
-    @property
-    def uploads_folder(self) -> Path:
-        """Where the bytes of uploaded files are kept: for each collection its own.
-
-        Two folders elsewhere may have one name, so theirs has a digest of the whole path behind it.
-        """
-        folder = self.collection_folder
-        if folder.parent == self.home / "collections":
-            return self.home / "uploads" / folder.name
-        digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-        return self.home / "uploads" / f"{folder.name}@{digest}"
 
     @property
     def evaluations_folder(self) -> Path:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from animals import ANIMALS, SETTINGS, document, found, put
+from animals import ANIMALS, document, found, put
+from collection_engines import ENGINES, Engine, engine_of
 from conftest import SEED
 from filter_cases import CASES, DAY_NS, EVERYTHING, FILES
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +21,7 @@ from index.collection import LocalCollection
 from index.config import IndexSettings
 from index.embed import HashEmbedder, SentenceTransformerEmbedder
 from index.engines.address import address_of
-from index.engines.opening import create_or_open_at, open_at, open_recorded_at
+from index.engines.opening import create_or_open_at
 from index.errors import (
     CollectionLocked,
     CollectionNotFound,
@@ -35,39 +35,7 @@ from index.filters import filter_of
 from index.readers import read_bytes
 from index.types import Block, Change, Collection, Document, Embedder, Hit, Scope, Source
 
-ENGINES = ("folder", "postgres")
 GOLD = SEED.parent / "gold.jsonl"
-
-
-@dataclass
-class Engine:
-    """Where one collection is, however it is kept; every opening is as from another process."""
-
-    make: Callable[[Embedder, IndexSettings], Collection]
-    open: Callable[[Embedder], Collection]
-    open_recorded: Callable[[], Collection]
-
-    def made(self, embedder: Embedder | None = None, settings: IndexSettings = SETTINGS) -> Collection:
-        return self.make(embedder or HashEmbedder(), settings)
-
-    def opened(self, embedder: Embedder | None = None) -> Collection:
-        return self.open(embedder or HashEmbedder())
-
-
-def engine_of(kind: str, request: pytest.FixtureRequest) -> Engine:
-    if kind == "folder":
-        folder = request.getfixturevalue("tmp_path") / "collection"
-        return Engine(
-            lambda embedder, wanted: LocalCollection.create_or_open(folder, embedder, wanted),
-            lambda embedder: LocalCollection.open(folder, embedder),
-            lambda: LocalCollection.open_recorded(folder),
-        )
-    address = address_of(request.getfixturevalue("collection_url"))
-    return Engine(
-        lambda embedder, wanted: create_or_open_at(address, embedder, wanted),
-        lambda embedder: open_at(address, embedder),
-        lambda: open_recorded_at(address),
-    )
 
 
 @pytest.fixture(params=ENGINES)

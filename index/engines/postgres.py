@@ -19,7 +19,7 @@ from psycopg import sql
 from index import lexical
 from index.config import IndexSettings
 from index.embed import unit_vectors
-from index.engines import postgres_reader, postgres_search, postgres_upkeep, postgres_writer
+from index.engines import postgres_bulk, postgres_reader, postgres_search, postgres_upkeep, postgres_writer
 from index.engines.address import Address
 from index.engines.postgres_connections import Connection, Connections
 from index.engines.postgres_filters import Condition, condition
@@ -53,6 +53,8 @@ from index.types import (
     Passage,
     Scopes,
     Source,
+    StoredDocument,
+    StoredFormer,
     StoredSource,
 )
 
@@ -232,7 +234,7 @@ class PostgresCollection:
         return self._connections.read_once(lambda connection: postgres_reader.read_scopes(connection, words))
 
     def source(self, uri: str) -> StoredSource | None:
-        digest = postgres_writer.digest_of(uri)
+        digest = postgres_bulk.digest_of(uri)
         return self._connections.read(lambda connection: postgres_reader.read_source(connection, digest))
 
     def sources(self) -> list[StoredSource]:
@@ -348,7 +350,7 @@ class PostgresCollection:
         """None where the passages are needed and not there."""
         name, how = document.id, self._making.made(source.readers_version)
         postgres_writer.lock(connection, self._address, "source", [source.uri])
-        before = postgres_reader.read_source(connection, postgres_writer.digest_of(source.uri))
+        before = postgres_reader.read_source(connection, postgres_bulk.digest_of(source.uri))
         names = {name, before.document_id} if before else {name}
         postgres_writer.lock(connection, self._address, "document", names)
         is_stored = postgres_reader.read_made(connection, [name]).get(name) == how
@@ -369,7 +371,7 @@ class PostgresCollection:
     def remove(self, uri: str) -> bool:
         def removed(connection: Connection) -> bool:
             postgres_writer.lock(connection, self._address, "source", [uri])
-            stored = postgres_reader.read_source(connection, postgres_writer.digest_of(uri))
+            stored = postgres_reader.read_source(connection, postgres_bulk.digest_of(uri))
             if stored is None:
                 return False
             postgres_writer.lock(connection, self._address, "document", [stored.document_id])
@@ -394,6 +396,32 @@ class PostgresCollection:
 
         while not self._change(removed):
             pass  # a source came or went while its lock was waited for
+
+    def stored(self, document_ids: Sequence[str] | None = None) -> Iterator[StoredDocument]:
+        with self._connections.streaming() as connection:
+            yield from postgres_reader.read_stored(connection, document_ids)
+
+    def put_stored(self, documents: Sequence[StoredDocument]) -> None:
+        texts = [(p.heading, one.document.text[p.start : p.end]) for one in documents for p in one.passages]
+        found = iter(self._tokenizer.terms(texts))
+        terms = [[next(found) for _ in one.passages] for one in documents]
+
+        def put(connection: Connection) -> None:
+            uris = [source.uri for one in documents for source, _ in one.sources]
+            postgres_writer.lock(connection, self._address, "source", uris)
+            names = [one.document.id for one in documents]
+            postgres_writer.lock(connection, self._address, "document", names)
+            postgres_bulk.copy_stored(connection, documents, terms)
+            postgres_writer.changed(connection)
+
+        if documents:
+            self._change(put)
+
+    def formers(self) -> list[StoredFormer]:
+        return self._connections.read(postgres_reader.read_formers)
+
+    def put_formers(self, formers: Sequence[StoredFormer]) -> None:
+        self._change(lambda connection: postgres_writer.put_formers(connection, formers))
 
     def snapshot(self) -> None:
         """Add up totals, and make or tend the indexes that searches of many passages need."""

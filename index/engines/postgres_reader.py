@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, LiteralString
 
+import numpy as np
 from psycopg import sql
 
 from index.engines.postgres_connections import Connection
-from index.engines.postgres_texts import given, held
+from index.engines.postgres_texts import findable, given, held
 from index.errors import CollectionDamaged, UnknownDocument
 from index.facts import TAGS
-from index.former import Kept, opened
+from index.former import opened
 from index.scopes import scopes_of
 from index.types import (
     Block,
@@ -27,7 +28,10 @@ from index.types import (
     Scopes,
     Sentence,
     Source,
+    StoredDocument,
+    StoredFormer,
     StoredSource,
+    Vectors,
 )
 
 PASSAGE: LiteralString = 'd.id, p.ordinal, p.start, p."end", p.heading, p.sentences, p.tokens'
@@ -42,10 +46,21 @@ _LISTED: LiteralString = """
         (SELECT array_agg(s.uri ORDER BY s.number) FROM sources s WHERE s.document = d.key),
         (SELECT s.title FROM sources s WHERE s.document = d.key ORDER BY s.number LIMIT 1)
     FROM documents d"""
-_SOURCE: LiteralString = (
-    "SELECT s.uri, s.bytes_sha256, s.size, s.mtime_ns, s.readers_version, s.root, s.title, d.id, d.made"
+_SOURCE_COLUMNS: LiteralString = (
+    "s.uri, s.bytes_sha256, s.size, s.mtime_ns, s.readers_version, s.root, s.title, d.id, d.made"
     " FROM sources s JOIN documents d ON d.key = s.document"
 )
+_SOURCE: LiteralString = "SELECT " + _SOURCE_COLUMNS
+
+
+_FORMER: LiteralString = (
+    "SELECT f.id, f.title, f.uri, f.replaced_at, d.id, f.sha256, f.media_type, f.pages, f.characters, f.text"
+    " FROM former f JOIN sources s ON s.digest = f.source JOIN documents d ON d.key = s.document"
+)
+
+
+_AT_ONCE = 64
+"""Documents that are read together."""
 
 
 def folded_title(title: str) -> str:
@@ -184,6 +199,70 @@ def stored_source(row: Sequence[Any]) -> StoredSource:
     return StoredSource(source, given(title), document_id, made)
 
 
+def read_stored(connection: Connection, document_ids: Sequence[str] | None) -> Iterator[StoredDocument]:
+    """Those documents, or all, in the order in which they were stored; within the caller's transaction."""
+    chosen = sql.SQL("true") if document_ids is None else sql.SQL("d.id = ANY(%(ids)s::text[])")
+    with connection.cursor(name="stored") as documents:
+        documents.itersize = _AT_ONCE
+        documents.execute(
+            sql.SQL(
+                "SELECT d.key, d.id, d.text, d.media_type, d.blocks, d.pages, d.metadata, d.made, d.added_at"
+                " FROM documents d WHERE {} ORDER BY d.key"
+            ).format(chosen),
+            {"ids": findable(document_ids or ())},
+        )
+        while rows := documents.fetchmany(_AT_ONCE):
+            keys = [row[0] for row in rows]
+            passages: dict[int, list[tuple[Any, ...]]] = {}
+            for key, *passage in connection.execute(
+                sql.SQL(
+                    "SELECT p.document, vector_send(p.vector), {} FROM passages p"
+                    " JOIN documents d ON d.key = p.document WHERE p.document = ANY(%s)"
+                    " ORDER BY p.document, p.ordinal"
+                ).format(sql.SQL(PASSAGE)),
+                (keys,),
+            ):
+                passages.setdefault(key, []).append(tuple(passage))
+            sources: dict[int, list[StoredSource]] = {}
+            for key, *source in connection.execute(
+                sql.SQL("SELECT d.key, " + _SOURCE_COLUMNS + " WHERE d.key = ANY(%s) ORDER BY s.number"),
+                (keys,),
+            ):
+                sources.setdefault(key, []).append(stored_source(source))
+            for row in rows:
+                if row[0] in sources:
+                    yield _stored(row, passages.get(row[0], []), sources[row[0]])
+
+
+def _stored(
+    row: Sequence[Any], passages: Sequence[Sequence[Any]], sources: Sequence[StoredSource]
+) -> StoredDocument:
+    _, document_id, data, media_type, blocks, pages, metadata, made, added_at = row
+    document = Document(
+        decoded(data, document_id),
+        sources[0].source.uri,
+        sources[0].title,
+        media_type,
+        blocks_of(blocks),
+        tuple(Page(*page) for page in json.loads(pages)),
+        json.loads(metadata),
+    )
+    return StoredDocument(
+        document,
+        made,
+        added_at,
+        tuple(passage_of(passage[1:]) for passage in passages),
+        vectors_of([passage[0] for passage in passages]),
+        tuple((one.source, one.title) for one in sources),
+    )
+
+
+def vectors_of(sent: Sequence[bytes]) -> Vectors:
+    """From pgvector's binary form: two shorts, then big-endian single precision."""
+    rows = [np.frombuffer(one, ">f4", offset=4) for one in sent]
+    return np.array(rows, dtype=np.float32)
+
+
 def read_made(connection: Connection, document_ids: Sequence[str]) -> dict[str, str]:
     """How the passages of those documents that are there were made, by id."""
     sql_text = "SELECT d.id, d.made FROM documents d WHERE d.id = ANY(%s)"
@@ -214,16 +293,20 @@ def read_scopes(connection: Connection, words: str) -> Scopes:
 
 def read_former(connection: Connection, document_id: str) -> Former | None:
     """Raises CollectionDamaged for a text that is not the one that was kept."""
-    row = connection.execute(
-        "SELECT f.id, f.title, f.uri, f.replaced_at, d.id, f.sha256, f.media_type, f.pages, f.characters,"
-        " f.text FROM former f JOIN sources s ON s.digest = f.source JOIN documents d ON d.key = s.document"
-        " WHERE f.id = %s",
-        (held(document_id),),
-    ).fetchone()
-    if row is None:
-        return None
+    row = connection.execute(sql.SQL(_FORMER + " WHERE f.id = %s"), (held(document_id),)).fetchone()
+    return None if row is None else opened(_former(row))
+
+
+def read_formers(connection: Connection) -> list[StoredFormer]:
+    """The oldest first."""
+    return [
+        _former(row) for row in connection.execute(sql.SQL(_FORMER + " ORDER BY f.replaced_at, f.number"))
+    ]
+
+
+def _former(row: Sequence[Any]) -> StoredFormer:
     former_id, title, uri, *rest = row
-    return opened(Kept(former_id, given(title), given(uri), *rest))
+    return StoredFormer(former_id, given(title), given(uri), *rest)
 
 
 def unknown(document_id: str) -> UnknownDocument:

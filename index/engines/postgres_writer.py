@@ -8,25 +8,17 @@ that no two can wait for one another.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
 
 from index import former
 from index.engines.address import Address
+from index.engines.postgres_bulk import copy_facts, copy_passages, count, described, digest_of
 from index.engines.postgres_connections import Connection
 from index.engines.postgres_reader import folded_title
 from index.engines.postgres_texts import held
 from index.engines.terms import Terms
-from index.facts import DATE, facts_of, iso_date
-from index.filters import folded
-from index.types import Document, Passage, Source, Vectors
-
-
-def digest_of(uri: str) -> bytes:
-    """By which a source is known."""
-    return hashlib.sha256(uri.encode("utf-8", "surrogatepass")).digest()
+from index.types import Document, Passage, Source, StoredFormer, Vectors
 
 
 def keep_out(connection: Connection, address: Address) -> None:
@@ -62,21 +54,9 @@ def put_document(
     passages: Sequence[Passage],
     vectors: Vectors,
     terms: Sequence[Terms],
-    added_at: float | None = None,
 ) -> None:
-    """Store a document, in place of one with the same id; `vectors` and `terms` have a row for each passage.
-
-    `added_at` in seconds since 1970, UTC; None for now.
-    """
-    content = {
-        "id": document.id,
-        "media_type": held(document.media_type),
-        "blocks": json.dumps([[b.start, b.end, b.heading, int(b.is_heading)] for b in document.blocks]),
-        "pages": json.dumps([[page.number, page.start, page.end] for page in document.pages]),
-        "metadata": json.dumps(dict(document.metadata)),
-        "made": made,
-        "dated": iso_date(document.metadata.get(DATE, "")) or "",
-    }
+    """Store a document, in place of one with the same id; `vectors`, `terms` have a row for each passage."""
+    content = {"id": document.id, "made": made, **described(document)}
     row = connection.execute("SELECT key FROM documents WHERE id = %s", (document.id,)).fetchone()
     data = document.text.encode()
     if row is None:
@@ -89,7 +69,7 @@ def put_document(
                 "text": data,
                 "characters": len(document.text),
                 "sha256": document.sha256,
-                "added_at": time.time() if added_at is None else added_at,
+                "added_at": time.time(),
             },
         ).fetchone()
         connection.execute("DELETE FROM former WHERE id = %s", (document.id,))
@@ -101,77 +81,9 @@ def put_document(
             content,
         )
     assert row is not None
-    _put_facts(connection, row[0], document)
-    _put_passages(connection, row[0], document.text, passages, vectors, terms)
-
-
-def _put_facts(connection: Connection, key: int, document: Document) -> None:
-    connection.execute("DELETE FROM facts WHERE document = %s", (key,))
-    rows = [
-        (key, held(name), held(value), held(folded(value)))
-        for name, value in set(facts_of(document.metadata))
-    ]
-    if rows:
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO facts(document, name, value, folded) VALUES (%s, %s, %s, %s)", rows
-            )
-
-
-def _put_passages(
-    connection: Connection,
-    key: int,
-    text: str,
-    passages: Sequence[Passage],
-    vectors: Vectors,
-    terms: Sequence[Terms],
-) -> None:
-    if not passages:
-        return
-    rows = connection.execute(
-        "SELECT nextval(pg_get_serial_sequence('passages', 'id')) FROM generate_series(1, %s)",
-        (len(passages),),
-    ).fetchall()
-    ids = sorted(number for (number,) in rows)
-    ranges = byte_ranges(text, [(passage.start, passage.end) for passage in passages])
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(
-            'COPY passages(id, document, ordinal, start, "end", first_byte, bytes, heading, sentences,'
-            " tokens, vector) FROM STDIN (FORMAT BINARY)"
-        ) as copy,
-    ):
-        copy.set_types(
-            ["int8", "int8", "int4", "int8", "int8", "int8", "int4", "text", "text", "int4", "vector"]
-        )
-        for number, passage, (first, length), vector in zip(ids, passages, ranges, vectors, strict=True):
-            sentences = json.dumps([[s.start, s.end] for s in passage.sentences])
-            place = (passage.ordinal, passage.start, passage.end, first, length)
-            copy.write_row((number, key, *place, held(passage.heading), sentences, passage.tokens, vector))
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(
-            "COPY words(passage, length, terms, counts, sequence) FROM STDIN (FORMAT BINARY)"
-        ) as copy,
-    ):
-        copy.set_types(["int8", "int4", "int8[]", "int4[]", "text"])
-        for number, one in zip(ids, terms, strict=True):
-            copy.write_row((number, one.length, list(one.terms), list(one.counts), one.sequence))
-    _count(connection, len(passages), sum(one.length for one in terms))
-
-
-def byte_ranges(text: str, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """(first byte, number of bytes) in UTF-8 of each range of characters."""
-    if text.isascii():
-        return [(start, end - start) for start, end in ranges]
-    places = sorted({place for one in ranges for place in one})
-    sizes = (len(text[a:b].encode()) for a, b in zip([0, *places], places, strict=False))
-    at = dict(zip(places, accumulate(sizes), strict=True))
-    return [(at[start], at[end] - at[start]) for start, end in ranges]
-
-
-def _count(connection: Connection, passages: int, words: int) -> None:
-    connection.execute("INSERT INTO totals(passages, words) VALUES (%s, %s)", (passages, words))
+    connection.execute("DELETE FROM facts WHERE document = %s", (row[0],))
+    copy_facts(connection, [(row[0], document.metadata)])
+    copy_passages(connection, [(row[0], document.text, passages, vectors, terms)])
 
 
 def _drop_passages(connection: Connection, key: int) -> None:
@@ -181,7 +93,7 @@ def _drop_passages(connection: Connection, key: int) -> None:
         (key,),
     ).fetchone()
     if row is not None and row[0]:
-        _count(connection, -row[0], -row[1])
+        count(connection, -row[0], -row[1])
     connection.execute("DELETE FROM passages WHERE document = %s", (key,))
 
 
@@ -267,7 +179,7 @@ def _keep_former(connection: Connection, key: int, digest: bytes, new_id: str) -
     if row is None:
         return
     *rest, data = row
-    put_former(connection, (*rest, former.packed(data), digest, time.time()))
+    _put_former(connection, (*rest, former.packed(data), digest, time.time()))
     connection.execute(
         "UPDATE former SET text = NULL WHERE text IS NOT NULL AND number IN (SELECT number FROM (SELECT"
         " number, sum(length(text)) OVER (ORDER BY replaced_at DESC, number DESC) AS kept FROM former"
@@ -281,7 +193,15 @@ def _keep_former(connection: Connection, key: int, digest: bytes, new_id: str) -
     )
 
 
-def put_former(connection: Connection, row: tuple[object, ...]) -> None:
+def put_formers(connection: Connection, formers: Iterable[StoredFormer]) -> None:
+    """In place of all that are there."""
+    connection.execute("DELETE FROM former")
+    for f in formers:
+        place = (held(f.title), f.media_type, f.pages, f.characters, held(f.uri), f.packed, digest_of(f.uri))
+        _put_former(connection, (f.id, f.sha256, *place, f.replaced_at))
+
+
+def _put_former(connection: Connection, row: tuple[object, ...]) -> None:
     """id, sha256, title, media_type, pages, characters, uri, text, digest of the URI, time."""
     connection.execute(
         "INSERT INTO former(id, sha256, title, media_type, pages, characters, uri, text, source, replaced_at)"

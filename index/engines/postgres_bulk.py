@@ -1,0 +1,160 @@
+"""Rows by the thousand: what COPY takes in one go, of one document or of many."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any, LiteralString
+
+from psycopg import sql
+
+from index.engines.postgres_connections import Connection
+from index.engines.postgres_reader import folded_title
+from index.engines.postgres_texts import held
+from index.engines.terms import Terms
+from index.facts import DATE, facts_of, iso_date
+from index.filters import folded
+from index.types import Document, Passage, StoredDocument, Vectors
+
+Passages = tuple[int, str, Sequence[Passage], Vectors, Sequence[Terms]]
+"""A document's key, its text, its passages, and for each of them its vector and its terms."""
+
+_DESCRIBED = ("media_type", "blocks", "pages", "metadata", "dated")
+
+
+def digest_of(uri: str) -> bytes:
+    """By which a source is known."""
+    return hashlib.sha256(uri.encode("utf-8", "surrogatepass")).digest()
+
+
+def described(document: Document) -> dict[str, str]:
+    """What is stored of a document beside its text, by column."""
+    values = (
+        held(document.media_type),
+        json.dumps([[b.start, b.end, b.heading, int(b.is_heading)] for b in document.blocks]),
+        json.dumps([[page.number, page.start, page.end] for page in document.pages]),
+        json.dumps(dict(document.metadata)),
+        iso_date(document.metadata.get(DATE, "")) or "",
+    )
+    return dict(zip(_DESCRIBED, values, strict=True))
+
+
+def copy_stored(
+    connection: Connection, documents: Sequence[StoredDocument], terms: Sequence[Sequence[Terms]]
+) -> None:
+    """Store documents that are not there, whole; `terms` are those of each one's passages."""
+    keys = _numbers(connection, "documents", "key", len(documents))
+    keyed = list(zip(keys, documents, strict=True))
+    _copy(
+        connection,
+        "documents(key, id, text, characters, sha256, made, added_at,"
+        " media_type, blocks, pages, metadata, dated)",
+        ["int8", "text", "bytea", "int8", "text", "text", "float8", *["text"] * len(_DESCRIBED)],
+        (
+            (
+                *(key, d.id, d.text.encode(), len(d.text), d.sha256, one.made, one.added_at),
+                *described(d).values(),
+            )
+            for key, one in keyed
+            for d in (one.document,)
+        ),
+    )
+    _copy(
+        connection,
+        "sources(digest, uri, document, title, folded, bytes_sha256, size, mtime_ns, readers_version, root)",
+        ["bytea", "text", "int8", "text", "text", "text", "int8", "int8", "text", "text"],
+        (
+            (
+                *(digest_of(s.uri), held(s.uri), key, held(title), held(folded_title(title))),
+                *(s.bytes_sha256, s.size, s.mtime_ns, s.readers_version, held(s.root)),
+            )
+            for key, one in keyed
+            for s, title in one.sources
+        ),
+    )
+    copy_facts(connection, [(key, one.document.metadata) for key, one in keyed])
+    copy_passages(
+        connection,
+        [
+            (key, one.document.text, one.passages, one.vectors, found)
+            for (key, one), found in zip(keyed, terms, strict=True)
+        ],
+    )
+
+
+def copy_facts(connection: Connection, said: Iterable[tuple[int, Mapping[str, str]]]) -> None:
+    """What documents, named by their keys, say of themselves."""
+    rows = [
+        (key, held(name), held(value), held(folded(value)))
+        for key, metadata in said
+        for name, value in sorted(set(facts_of(metadata)))
+    ]
+    if rows:
+        _copy(connection, "facts(document, name, value, folded)", ["int8", "text", "text", "text"], rows)
+
+
+def copy_passages(connection: Connection, documents: Sequence[Passages]) -> None:
+    how_many = sum(len(passages) for _, _, passages, _, _ in documents)
+    if not how_many:
+        return
+    numbers = iter(_numbers(connection, "passages", "id", how_many))
+    places: list[tuple[Any, ...]] = []
+    words: list[tuple[Any, ...]] = []
+    for key, text, passages, vectors, terms in documents:
+        ranges = byte_ranges(text, [(passage.start, passage.end) for passage in passages])
+        for p, within, vector, one in zip(passages, ranges, vectors, terms, strict=True):
+            number = next(numbers)
+            sentences = json.dumps([[s.start, s.end] for s in p.sentences])
+            place = (number, key, p.ordinal, p.start, p.end, *within)
+            places.append((*place, held(p.heading), sentences, p.tokens, vector))
+            words.append((number, one.length, list(one.terms), list(one.counts), one.sequence))
+    _copy(
+        connection,
+        'passages(id, document, ordinal, start, "end", first_byte, bytes, heading, sentences, tokens,'
+        " vector)",
+        ["int8", "int8", "int4", "int8", "int8", "int8", "int4", "text", "text", "int4", "vector"],
+        places,
+    )
+    _copy(
+        connection,
+        "words(passage, length, terms, counts, sequence)",
+        ["int8", "int4", "int8[]", "int4[]", "text"],
+        words,
+    )
+    count(connection, how_many, sum(row[1] for row in words))
+
+
+def count(connection: Connection, passages: int, words: int) -> None:
+    """Add to what the collection has of them."""
+    connection.execute("INSERT INTO totals(passages, words) VALUES (%s, %s)", (passages, words))
+
+
+def byte_ranges(text: str, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """(first byte, number of bytes) in UTF-8 of each range of characters."""
+    if text.isascii():
+        return [(start, end - start) for start, end in ranges]
+    places = sorted({place for one in ranges for place in one})
+    sizes = (len(text[a:b].encode()) for a, b in zip([0, *places], places, strict=False))
+    at = dict(zip(places, accumulate(sizes), strict=True))
+    return [(at[start], at[end] - at[start]) for start, end in ranges]
+
+
+def _numbers(connection: Connection, table: str, column: str, how_many: int) -> list[int]:
+    """Numbers that were never used, rising."""
+    rows = connection.execute(
+        "SELECT nextval(pg_get_serial_sequence(%s, %s)) FROM generate_series(1, %s)",
+        (table, column, how_many),
+    ).fetchall()
+    return sorted(number for (number,) in rows)
+
+
+def _copy(
+    connection: Connection, into: LiteralString, types: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    statement = sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(sql.SQL(into))
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(types)
+        for row in rows:
+            copy.write_row(row)
