@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -402,20 +403,27 @@ class PostgresCollection:
             yield from postgres_reader.read_stored(connection, document_ids)
 
     def put_stored(self, documents: Sequence[StoredDocument]) -> None:
+        parts = postgres_bulk.divided(documents)
+        # Words are taken apart while the database takes in the rows of the documents before.
+        with ThreadPoolExecutor(1, thread_name_prefix="terms") as thread:
+            coming = [thread.submit(self._terms_of, part) for part in parts]
+
+            def put(connection: Connection) -> None:
+                uris = [source.uri for one in documents for source, _ in one.sources]
+                postgres_writer.lock(connection, self._address, "source", uris)
+                names = [one.document.id for one in documents]
+                postgres_writer.lock(connection, self._address, "document", names)
+                for part, terms in zip(parts, coming, strict=True):
+                    postgres_bulk.copy_stored(connection, part, terms.result())
+                postgres_writer.changed(connection)
+
+            if documents:
+                self._change(put)
+
+    def _terms_of(self, documents: Sequence[StoredDocument]) -> list[list[Terms]]:
         texts = [(p.heading, one.document.text[p.start : p.end]) for one in documents for p in one.passages]
         found = iter(self._tokenizer.terms(texts))
-        terms = [[next(found) for _ in one.passages] for one in documents]
-
-        def put(connection: Connection) -> None:
-            uris = [source.uri for one in documents for source, _ in one.sources]
-            postgres_writer.lock(connection, self._address, "source", uris)
-            names = [one.document.id for one in documents]
-            postgres_writer.lock(connection, self._address, "document", names)
-            postgres_bulk.copy_stored(connection, documents, terms)
-            postgres_writer.changed(connection)
-
-        if documents:
-            self._change(put)
+        return [[next(found) for _ in one.passages] for one in documents]
 
     def formers(self) -> list[StoredFormer]:
         return self._connections.read(postgres_reader.read_formers)

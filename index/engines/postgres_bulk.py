@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, LiteralString
 
+import numpy as np
+import numpy.typing as npt
 from psycopg import sql
 
 from index.engines.postgres_connections import Connection
@@ -20,6 +23,8 @@ from index.types import Document, Passage, StoredDocument, Vectors
 
 Passages = tuple[int, str, Sequence[Passage], Vectors, Sequence[Terms]]
 """A document's key, its text, its passages, and for each of them its vector and its terms."""
+
+_PASSAGES = 512
 
 _DESCRIBED = ("media_type", "blocks", "pages", "metadata", "dated")
 
@@ -39,6 +44,19 @@ def described(document: Document) -> dict[str, str]:
         iso_date(document.metadata.get(DATE, "")) or "",
     )
     return dict(zip(_DESCRIBED, values, strict=True))
+
+
+def divided(documents: Sequence[StoredDocument]) -> list[list[StoredDocument]]:
+    """In parts of about so many passages as it pays to take together."""
+    parts: list[list[StoredDocument]] = []
+    passages = _PASSAGES
+    for one in documents:
+        if passages >= _PASSAGES:
+            parts.append([])
+            passages = 0
+        parts[-1].append(one)
+        passages += len(one.passages)
+    return parts
 
 
 def copy_stored(
@@ -99,31 +117,65 @@ def copy_passages(connection: Connection, documents: Sequence[Passages]) -> None
     how_many = sum(len(passages) for _, _, passages, _, _ in documents)
     if not how_many:
         return
-    numbers = iter(_numbers(connection, "passages", "id", how_many))
-    places: list[tuple[Any, ...]] = []
-    words: list[tuple[Any, ...]] = []
-    for key, text, passages, vectors, terms in documents:
+    numbers = _numbers(connection, "passages", "id", how_many)
+    rows: list[tuple[Any, ...]] = []
+    for key, text, passages, vectors, _ in documents:
         ranges = byte_ranges(text, [(passage.start, passage.end) for passage in passages])
-        for p, within, vector, one in zip(passages, ranges, vectors, terms, strict=True):
-            number = next(numbers)
+        for p, within, vector in zip(passages, ranges, vectors, strict=True):
             sentences = json.dumps([[s.start, s.end] for s in p.sentences])
-            place = (number, key, p.ordinal, p.start, p.end, *within)
-            places.append((*place, held(p.heading), sentences, p.tokens, vector))
-            words.append((number, one.length, list(one.terms), list(one.counts), one.sequence))
+            place = (numbers[len(rows)], key, p.ordinal, p.start, p.end, *within)
+            rows.append((*place, held(p.heading), sentences, p.tokens, vector))
     _copy(
         connection,
         'passages(id, document, ordinal, start, "end", first_byte, bytes, heading, sentences, tokens,'
         " vector)",
         ["int8", "int8", "int4", "int8", "int8", "int8", "int4", "text", "text", "int4", "vector"],
-        places,
+        rows,
     )
-    _copy(
-        connection,
-        "words(passage, length, terms, counts, sequence)",
-        ["int8", "int4", "int8[]", "int4[]", "text"],
-        words,
-    )
-    count(connection, how_many, sum(row[1] for row in words))
+    every = [one for _, _, _, _, terms in documents for one in terms]
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(
+            "COPY words(passage, length, terms, counts, sequence) FROM STDIN (FORMAT BINARY)"
+        ) as copy,
+    ):
+        copy.write(words_sent(numbers, every))
+    count(connection, how_many, sum(one.length for one in every))
+
+
+def words_sent(numbers: Sequence[int], terms: Sequence[Terms]) -> bytes:
+    """Rows of words as binary COPY takes them: made by the array, a fifth of the time of value by value."""
+    values = _elements(np.concatenate([one.terms for one in terms]), ">i8")
+    counts = _elements(np.concatenate([one.counts for one in terms]), ">i4")
+    parts = [b"PGCOPY\n\xff\r\n\0" + bytes(8)]
+    at = 0
+    for number, one in zip(numbers, terms, strict=True):
+        end = at + len(one.terms)
+        sequence = one.sequence.encode()
+        parts += (
+            struct.pack(">hiqii", 5, 8, number, 4, one.length),
+            _array(values[12 * at : 12 * end], 20, end - at),  # 20 and 23: bigint and integer
+            _array(counts[8 * at : 8 * end], 23, end - at),
+            struct.pack(">i", len(sequence)),
+            sequence,
+        )
+        at = end
+    parts.append(struct.pack(">h", -1))
+    return b"".join(parts)
+
+
+def _elements(values: npt.NDArray[np.int64], kind: str) -> bytes:
+    """Each with its length before it."""
+    made = np.empty(len(values), dtype=[("length", ">i4"), ("value", kind)])
+    made["length"] = made.dtype["value"].itemsize
+    made["value"] = values
+    return made.tobytes()
+
+
+def _array(elements: bytes, kind: int, how_many: int) -> bytes:
+    """Of one dimension, or of none where it is empty."""
+    shape = struct.pack(">ii", how_many, 1) if how_many else b""
+    return struct.pack(">iiii", 12 + len(shape) + len(elements), bool(how_many), 0, kind) + shape + elements
 
 
 def count(connection: Connection, passages: int, words: int) -> None:
