@@ -19,7 +19,7 @@ from index.catalog import FILE_NAME, Catalog
 from index.current import KIND, CurrentVectors, kind_of
 from index.errors import CollectionDamaged
 from index.records import Reader
-from index.types import DocumentInfo, Passage
+from index.types import Document, DocumentInfo, Passage
 from index.vectors import VectorIndex
 
 Severity = Literal["derived", "truth"]
@@ -119,7 +119,7 @@ def _contents(reader: Reader, fingerprint: str | None) -> Iterator[str]:
     if reader.totals().documents != len(listed):
         yield f"{reader.totals().documents - len(listed)} documents have no source"
     for info in listed:
-        for what in _document(reader, info):
+        for what in document_findings(reader.document(info.id), reader.passages(info.id), info):
             yield f"Document {info.id}: {what}"
     yield from _vectors(reader, settings[1])
 
@@ -146,8 +146,8 @@ def _settings(reader: Reader) -> tuple[str, int] | None:
     return fingerprint, int(dimension)
 
 
-def _document(reader: Reader, info: DocumentInfo) -> Iterator[str]:
-    document = reader.document(info.id)
+def document_findings(document: Document, found: Sequence[Passage], info: DocumentInfo) -> Iterator[str]:
+    """What is wrong with a document and its passages, beside what is stored of them."""
     if document.sha256 != info.sha256:
         yield "its text is not the one whose digest is stored"
     if not info.sha256.startswith(info.id):
@@ -159,7 +159,6 @@ def _document(reader: Reader, info: DocumentInfo) -> Iterator[str]:
         yield "its blocks are not in order within its text"
     if any(not 0 <= page.start <= page.end <= length for page in document.pages):
         yield "a page is not within its text"
-    found = reader.passages(info.id)
     if [passage.ordinal for passage in found] != list(range(len(found))):
         yield "its passages are not numbered in order"
     if not _in_order([(p.start, p.end) for p in found], 0, length):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from index.catalog import Catalog
 from index.check import check
+from index.engines.opening import check_at
 from index.errors import FootnoteError, ModelError, UnreadableDocument
 from index.filters import Filter
 from index.models import CATALOGUE, ModelStatus, PullProgress
@@ -114,9 +115,14 @@ def check_collection(settings: Settings, screen: Screen, *, repair: bool) -> int
     # What is stored can be checked without the model.
     with contextlib.suppress(ModelError), contextlib.ExitStack() as stack:
         fingerprint = opened(stack, open_embedder(offline)).fingerprint
-    with contextlib.closing(Catalog(folder)) as catalog, catalog.reading() as reader:
-        totals = reader.totals()
-    findings = check(folder, fingerprint, repair)
+    if settings.address is not None:
+        findings, held_there = check_at(settings.address, fingerprint, repair)
+        documents, passages = held_there.documents, held_there.passages
+    else:
+        with contextlib.closing(Catalog(folder)) as catalog, catalog.reading() as reader:
+            totals = reader.totals()
+        findings = check(folder, fingerprint, repair)
+        documents, passages = totals.documents, totals.passages
     for finding in findings:
         mark = "repaired: " if finding.repaired else ""
         screen.write(visible(mark + finding.what) + "\n")
@@ -124,8 +130,8 @@ def check_collection(settings: Settings, screen: Screen, *, repair: bool) -> int
     if any(finding.severity == "derived" for finding in left) and not repair:
         screen.note("footnote: what is derived can be made again: run footnote check --repair")
     if not left:
-        held = f"{counted(totals.documents, 'document')}, {counted(totals.passages, 'passage')}"
-        screen.write(f"{visible(str(folder))} is sound: {held}\n")
+        held = f"{counted(documents, 'document')}, {counted(passages, 'passage')}"
+        screen.write(f"{visible(str(settings.address or folder))} is sound: {held}\n")
     return COLLECTION if left else ANSWERED
 
 

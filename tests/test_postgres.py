@@ -426,3 +426,51 @@ def test_it_is_one_round_trip(collection_url: str, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(psycopg.Connection, "execute", counted)
         assert found(collection, "text") == ["One text."]
         assert len(sent) == 1
+
+
+# -- check ---------------------------------------------------------------------------------------
+
+
+def test_what_is_derived_is_found_wrong_and_made_again(
+    collection_url: str, footnote: Run, notes: Path
+) -> None:
+    assert footnote("index", "-c", collection_url, str(notes))[0] == 0
+    sound = footnote("check", "-c", collection_url)
+    assert sound == (0, f"{address_of(collection_url)} is sound: 1 document, 1 passage\n", "")
+    name = address_of(collection_url).collection
+    for damage, said in (
+        (f"UPDATE {name}.words SET counts[1] = 9", "The words of document "),
+        (f"DELETE FROM {name}.words", "The words of document "),
+        (f"INSERT INTO {name}.totals VALUES (1, 1)", "The counts of passages and words"),
+    ):
+        run_sql(collection_url, damage)
+        code, out, err = footnote("check", "-c", collection_url)
+        assert (code, "run footnote check --repair" in err) == (3, True)
+        assert said in out
+        code, out, _ = footnote("check", "--repair", "-c", collection_url)
+        assert (code, out.startswith("repaired: ")) == (0, True)
+        assert footnote("check", "-c", collection_url) == sound
+    assert footnote("ask", "-c", collection_url, "--quote", "Who designed the bridge?")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("UPDATE documents SET text = convert_to('Another text.', 'UTF8')", "its text is not the one"),
+        ("UPDATE documents SET text = '\\xff'", "is damaged"),
+        ("UPDATE documents SET characters = 3", "characters, not 3"),
+        ("UPDATE passages SET first_byte = 1", "stored as other bytes than its characters"),
+        ("UPDATE passages SET vector = vector + vector", "its vector has the length 2.000"),
+        ("DELETE FROM sources", "1 documents have no source"),
+    ],
+)
+def test_what_is_wrong_with_the_truth_is_said(collection_url: str, damage: str, said: str) -> None:
+    with made(collection_url) as collection:
+        put(collection, "memory:a", "One text of a few words.")
+        assert collection.check(HashEmbedder().fingerprint) == []
+        assert [f.severity for f in collection.check("another")] == ["truth"]
+        name = address_of(collection_url).collection
+        run_sql(collection_url, f"SET search_path = {name}, public; {damage}")
+        findings = [finding for finding in collection.check() if finding.severity == "truth"]
+        assert said in findings[0].what
+        assert not any(finding.repaired for finding in collection.check(repair=True) if finding in findings)

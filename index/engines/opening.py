@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from index.check import Finding
 from index.config import IndexSettings
 from index.engines.address import Address
 from index.errors import CollectionError
-from index.types import Collection, Embedder
+from index.types import Collection, CollectionStats, Embedder
 
 if TYPE_CHECKING:
     from index.engines.postgres import PostgresCollection
@@ -28,6 +29,14 @@ def create_or_open_at(address: Address, embedder: Embedder, settings: IndexSetti
 def open_recorded_at(address: Address) -> Collection:
     """As `open_at`, without the embedder: nothing can be searched or added."""
     return _engine(address).open_recorded(address)
+
+
+def check_at(
+    address: Address, fingerprint: str | None = None, repair: bool = False
+) -> tuple[list[Finding], CollectionStats]:
+    """As `index.check.check`, and what the collection holds."""
+    with _engine(address).open_recorded(address) as collection:
+        return collection.check(fingerprint, repair), collection.stats()
 
 
 def _engine(address: Address) -> type[PostgresCollection]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
@@ -18,9 +18,17 @@ from typing import Self, TypeVar
 from psycopg import sql
 
 from index import lexical
+from index.check import Finding
 from index.config import IndexSettings
 from index.embed import unit_vectors
-from index.engines import postgres_bulk, postgres_reader, postgres_search, postgres_upkeep, postgres_writer
+from index.engines import (
+    postgres_bulk,
+    postgres_check,
+    postgres_reader,
+    postgres_search,
+    postgres_upkeep,
+    postgres_writer,
+)
 from index.engines.address import Address
 from index.engines.postgres_connections import Connection, Connections
 from index.engines.postgres_filters import Condition, condition
@@ -427,6 +435,18 @@ class PostgresCollection:
 
     def formers(self) -> list[StoredFormer]:
         return self._connections.read(postgres_reader.read_formers)
+
+    def check(self, fingerprint: str | None = None, repair: bool = False) -> list[Finding]:
+        """See `index.engines.postgres_check`. With `repair`, raises CollectionLocked."""
+        with self.writing() if repair else nullcontext():
+            return postgres_check.check(
+                self._connections,
+                self._address,
+                self._tokenizer,
+                stored=(self._embedder.fingerprint, self._embedder.dimension),
+                fingerprint=fingerprint,
+                repair=repair,
+            )
 
     def put_formers(self, formers: Sequence[StoredFormer]) -> None:
         self._change(lambda connection: postgres_writer.put_formers(connection, formers))

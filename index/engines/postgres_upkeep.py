@@ -47,6 +47,11 @@ def size(connection: Connection) -> int:
     return int(row[0]) if row else 0
 
 
+def is_index_valid(connection: Connection) -> bool:
+    """False where the making of the index over vectors was broken off; true where there is none."""
+    return connection.execute(_VALID).fetchone() in (None, (True,))
+
+
 def tend(connections: Connections, address: Address, dimension: int) -> None:
     """One process at a time does it; the others leave it to that."""
 
