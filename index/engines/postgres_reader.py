@@ -140,19 +140,21 @@ def passage_of(row: Sequence[Any]) -> Passage:
 
 
 def list_documents(connection: Connection, limit: int, before: int | None, title: str) -> Listing:
-    """Two statements or three, which have to see one state."""
+    """Two statements, which have to see one state."""
     wanted = held(folded_title(title.strip()))
     values = {"wanted": wanted, "before": before, "limit": limit + 1}
-    matching: sql.Composable = sql.SQL(
-        "SELECT t.key FROM ({}) t WHERE strpos(t.folded, %(wanted)s) > 0"
-    ).format(sql.SQL(_TITLES))
-    if not wanted:
-        matching = sql.SQL("SELECT d.key FROM documents d")
-    row = connection.execute(sql.SQL("SELECT count(*) FROM ({}) m").format(matching), values).fetchone()
+    matching: sql.Composable = sql.SQL("true")
+    if wanted:
+        matching = sql.SQL(
+            "d.key IN (SELECT t.key FROM ({}) t WHERE strpos(t.folded, %(wanted)s) > 0)"
+        ).format(sql.SQL(_TITLES))
+    row = connection.execute(
+        sql.SQL("SELECT count(*) FROM documents d WHERE {}").format(matching), values
+    ).fetchone()
     rows = connection.execute(
         sql.SQL(_LISTED)
         + sql.SQL(
-            " WHERE d.key IN ({}) AND (%(before)s::bigint IS NULL OR d.key < %(before)s)"
+            " WHERE {} AND (%(before)s::bigint IS NULL OR d.key < %(before)s)"
             " ORDER BY d.key DESC LIMIT %(limit)s"
         ).format(matching),
         values,

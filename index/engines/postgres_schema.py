@@ -169,7 +169,8 @@ def make(connection: Connection, address: Address, wanted: Stored) -> None:
         ) from None
     except errors.InsufficientPrivilege:
         raise CollectionUnavailable(
-            f"{address} has pgvector not switched on: let its owner run CREATE EXTENSION vector there."
+            f"{address} has pgvector not switched on: let a superuser run CREATE EXTENSION vector in that "
+            "database."
         ) from None
     require_server(connection, address)
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema_of(address)))
