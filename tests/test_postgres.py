@@ -359,6 +359,7 @@ def test_a_replica_is_read_and_changes_go_to_the_primary(
             with pytest.raises(CollectionUnavailable, match="replica that is only read: name the primary"):
                 change()
         assert found(collection, "text") == ["One text."]
+        collection.snapshot()  # nothing to be done here, and nothing to be said
     made(alone).close()  # nothing to be written
     hosts = f"127.0.0.1:{replica.port},127.0.0.1:{mortal.port}"
     both = mortal_url.replace(f"127.0.0.1:{mortal.port}", hosts) + "&target_session_attrs=prefer-standby"

@@ -17,7 +17,7 @@ TOKENIZER = Tokenizer()
 
 def words(one: Terms) -> list[int]:
     """The term at each place of the sequence."""
-    return [int(one.terms[ord(c) - 0x100 - 0x800 * (ord(c) > 0xD7FF)]) for c in one.sequence if c != " "]
+    return [int(one.terms[ord(c) - 0x21 - 0x800 * (ord(c) > 0xD7FF)]) for c in one.sequence if c != " "]
 
 
 def number(word: str) -> int:

@@ -131,7 +131,7 @@ def _words(connection: Connection, one: StoredDocument) -> list[tuple[Any, ...]]
 
 def _expected(tokenizer: Tokenizer, one: StoredDocument) -> list[tuple[Any, ...]]:
     return [
-        (terms.length, terms.terms.tolist(), terms.counts.tolist(), terms.sequence)
+        (terms.length, terms.terms.tolist(), postgres_bulk.counted(terms), terms.sequence)
         for terms in _terms(tokenizer, one)
     ]
 

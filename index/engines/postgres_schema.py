@@ -93,7 +93,7 @@ STEPS: tuple[tuple[LiteralString, ...], ...] = (
             passage bigint PRIMARY KEY REFERENCES passages(id) ON DELETE CASCADE,
             length integer NOT NULL,
             terms bigint[] NOT NULL,
-            counts integer[] NOT NULL,
+            counts smallint[] NOT NULL,
             sequence text COLLATE "C" NOT NULL
         )""",
         "CREATE INDEX words_by_term ON words USING gin (terms)",

@@ -31,7 +31,7 @@ _FREQUENCY: LiteralString = """CASE WHEN cardinality(a.phrase) = 0
         THEN w.counts[array_position(w.terms, a.terms[1])]
     ELSE (SELECT count(*) FILTER (WHERE substr(w.sequence, place, length(p.text)) = p.text)
         FROM (SELECT string_agg(chr(at + CASE WHEN at < 55296 THEN 0 ELSE 2048 END), '' ORDER BY n) AS text
-            FROM (SELECT 255 + array_position(w.terms, term) AS at, n
+            FROM (SELECT 32 + array_position(w.terms, term) AS at, n
                 FROM unnest(a.phrase) WITH ORDINALITY AS u(term, n)) places) p,
             LATERAL generate_series(1, length(w.sequence) - length(p.text) + 1) AS place
         WHERE strpos(w.sequence, p.text) > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import LiteralString
 
 from psycopg import errors, sql
@@ -21,6 +22,13 @@ _LEAST_MEMORY, _MOST_MEMORY = 64, 4096
 
 _BEYOND_VECTORS = 500
 """Bytes that a passage takes in the index beside its vector, while it is made."""
+
+_LEFT_ALONE = (
+    errors.LockNotAvailable,
+    errors.InsufficientPrivilege,
+    errors.ReadOnlySqlTransaction,
+    errors.ObjectNotInPrerequisiteState,  # of a replica
+)
 
 _VALID: LiteralString = (
     "SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass('passages_by_vector')"
@@ -53,7 +61,7 @@ def is_index_valid(connection: Connection) -> bool:
 
 
 def tend(connections: Connections, address: Address, dimension: int) -> None:
-    """One process at a time does it; the others leave it to that."""
+    """One process at a time does it; the others leave it to that. Who may not, or is in the way, does not."""
 
     def alone(connection: Connection) -> None:
         name = f"footnote upkeep {address.collection}"
@@ -66,7 +74,7 @@ def tend(connections: Connections, address: Address, dimension: int) -> None:
         if passages > EXACT:
             _indexed(connection, passages, dimension)
 
-    with connections.apart() as connection:
+    with connections.apart() as connection, suppress(*_LEFT_ALONE):
         alone(connection)
 
 

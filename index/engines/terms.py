@@ -25,8 +25,8 @@ _KEPT = 100_000
 _AT_ONCE = 2_048
 _LONGEST = 2**24  # words in a heading or a body
 
-# Characters that stand for places, from 0x100 on, but for the surrogates; as in `postgres_search`.
-_FIRST = 0x100
+# Characters that stand for places, behind the space, but for the surrogates; as in `postgres_search`.
+_FIRST = 0x21
 _SURROGATES = 0xD800
 _BEYOND = 0x800
 

@@ -178,7 +178,7 @@ def measure(address: Address, size: int) -> None:
                 ids.append(one.document.id)
                 rows.append(one.vectors)
                 places += [(number, passage.ordinal) for passage in one.passages]
-            for share in (1, 10, 1_000):
+            for share in (1, 5, 10, 1_000):
                 recall(remote, np.concatenate(rows), np.array(places), ids, share)
     finally:
         drop(address, address.collection)
