@@ -45,9 +45,8 @@ _SETTINGS: LiteralString = (
     # Without iterative scans a filtered search finds fewer than there are; see the README of pgvector. With
     # so many candidates recall@10 was .98 of 100,000 vectors in 384 dimensions; with 200 it was .96.
     "SET hnsw.iterative_scan = 'strict_order'; SET hnsw.ef_search = 600; SET hnsw.max_scan_tuples = 200000;"
-    # The planner cannot see which of two branches will run, and would start workers for both; and it would
-    # sort all passages that hold a word to join a hundred of them.
-    " SET max_parallel_workers_per_gather = 0; SET enable_mergejoin = off;"
+    # The planner cannot see which of two branches will run, and would start workers for both.
+    " SET max_parallel_workers_per_gather = 0;"
     # Every question is another one: a plan for all of them, or compiling one, costs more than it gains.
     " SET plan_cache_mode = 'force_custom_plan'; SET jit = off; SET lock_timeout = '2s'; SET TimeZone = 'UTC'"
 )

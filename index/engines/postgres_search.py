@@ -51,11 +51,13 @@ WITH all_of AS MATERIALIZED (
 asked AS MATERIALIZED ({asked}),
 hit AS MATERIALIZED (
     SELECT a.n, w.passage, w.length, ({frequency})::float8 AS frequency
-    FROM asked a JOIN words w ON w.terms @> a.terms
+    FROM asked a {hit_inside}
 ),
+counted AS MATERIALIZED ({counted}),
 weight AS MATERIALIZED (
-    SELECT h.n, greatest(ln(((SELECT passages FROM all_of) - count(*) + 0.5) / (count(*) + 0.5)), 1e-6) AS idf
-    FROM hit h WHERE h.frequency > 0 GROUP BY h.n
+    SELECT c.n, greatest(ln(((SELECT passages FROM all_of) - c.passages + 0.5) / (c.passages + 0.5)), 1e-6)
+        AS idf
+    FROM counted c
 ),
 lexical AS MATERIALIZED (
     SELECT h.passage, sum(g.idf * (h.frequency * 2.2)
@@ -63,7 +65,7 @@ lexical AS MATERIALIZED (
     FROM hit h JOIN weight g ON g.n = h.n WHERE h.frequency > 0 GROUP BY h.passage
 ),
 best AS (
-    SELECT l.passage AS id FROM lexical l {lexical_inside}
+    SELECT l.passage AS id FROM lexical l
     ORDER BY round(l.score * 1e12) DESC, l.passage LIMIT %(count)s
 ),
 nearest AS (
@@ -72,17 +74,28 @@ nearest AS (
     UNION ALL
     (SELECT p.id FROM passages p {index_inside}
         ORDER BY p.vector::halfvec({dimension}) <#> %(vector)s::halfvec({dimension}) LIMIT %(count)s)
+),
+candidate AS MATERIALIZED (SELECT id FROM best UNION SELECT id FROM nearest),
+scored AS MATERIALIZED (
+    SELECT l.passage, l.score FROM lexical l WHERE (l.passage IN (SELECT id FROM candidate)) IS TRUE
 )
 SELECT p.id, -(p.vector <#> %(vector)s::vector), coalesce(l.score, 0), substr(d.text, (p.first_byte + 1)::int,
     p.bytes), {passage}
-FROM (SELECT id FROM best UNION SELECT id FROM nearest) c
-    JOIN passages p ON p.id = c.id JOIN documents d ON d.key = p.document
-    LEFT JOIN lexical l ON l.passage = c.id
+FROM candidate c JOIN passages p ON p.id = c.id JOIN documents d ON d.key = p.document
+    LEFT JOIN scored l ON l.passage = c.id
 ORDER BY p.id
 """
 
-# Where documents are chosen: which, and how many passages they have. The IS TRUE keeps the planner from
-# joining, and so from sorting all that pass instead of following the index until enough are found.
+# In how many passages each thing stands that is asked for: of all, also where only some are searched.
+_OF_ALL: LiteralString = "SELECT h.n, count(*) AS passages FROM hit h WHERE h.frequency > 0 GROUP BY h.n"
+_OF_MORE: LiteralString = (
+    "SELECT a.n, count(*) AS passages FROM asked a JOIN words w ON w.terms @> a.terms"
+    " WHERE cardinality(a.phrase) = 0 OR ({frequency}) > 0 GROUP BY a.n"
+)
+
+# Where documents are chosen: which, and how many passages they have. IS TRUE keeps the planner, here and
+# above, from a join: of rows whose number it cannot know, or of all that pass, to sort them, where the index
+# would be followed until enough are found.
 _INSIDE: LiteralString = """
 inside AS MATERIALIZED (SELECT d.key FROM documents d WHERE {chosen}),
 within AS MATERIALIZED (
@@ -159,17 +172,21 @@ def _array(numbers: Sequence[int]) -> str:
 
 def _statement(chosen: Condition | None, dimension: int) -> sql.Composed:
     number = sql.Literal(dimension)
+    frequency = sql.SQL(_FREQUENCY)
     if chosen is None:
         few = sql.SQL("(SELECT passages FROM all_of) <= %(exact)s")
         inside: sql.Composable = sql.SQL("")
-        lexical_inside = sql.SQL("")
+        counted: sql.Composable = sql.SQL(_OF_ALL)
+        hit_inside = sql.SQL("JOIN words w ON w.terms @> a.terms")
         exact_inside = sql.SQL("WHERE {}").format(few)
         index_inside = sql.SQL("WHERE NOT ({})").format(few)
     else:
         few = sql.SQL("(SELECT passages FROM within) <= %(exact)s")
         inside = sql.SQL(_INSIDE).format(chosen=chosen[0])
-        lexical_inside = sql.SQL(
-            "JOIN passages p ON p.id = l.passage WHERE p.document IN (SELECT key FROM inside)"
+        counted = sql.SQL(_OF_MORE).format(frequency=frequency)
+        hit_inside = sql.SQL(
+            "CROSS JOIN inside i JOIN passages p ON p.document = i.key"
+            " JOIN words w ON w.passage = p.id AND w.terms @> a.terms"
         )
         exact_inside = sql.SQL("JOIN inside i ON i.key = p.document WHERE {}").format(few)
         index_inside = sql.SQL("WHERE NOT ({}) AND (p.document IN (SELECT key FROM inside)) IS TRUE").format(
@@ -178,8 +195,9 @@ def _statement(chosen: Condition | None, dimension: int) -> sql.Composed:
     return sql.SQL(_SEARCH).format(
         inside=inside,
         asked=sql.SQL(_ASKED),
-        frequency=sql.SQL(_FREQUENCY),
-        lexical_inside=lexical_inside,
+        frequency=frequency,
+        counted=counted,
+        hit_inside=hit_inside,
         exact_inside=exact_inside,
         index_inside=index_inside,
         dimension=number,

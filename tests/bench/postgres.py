@@ -34,9 +34,10 @@ from index.copying import copy_collection
 from index.engines import postgres_search
 from index.engines.address import Address, address_of
 from index.engines.postgres import PostgresCollection
+from index.engines.postgres_filters import condition
 from index.filters import Filter
 from index.fusion import candidates_for
-from index.types import Collection
+from index.types import Searchable
 
 TABLES = ("documents", "sources", "passages", "words")
 
@@ -92,7 +93,12 @@ def asked() -> list[str]:
     ]
 
 
-def compare(local: Collection, remote: Collection, questions: Sequence[str]) -> None:
+def part(ids: Sequence[str], share: int) -> Filter:
+    """Every `share`-th document."""
+    return Filter(ids=frozenset(ids[::share])) if share > 1 else Filter()
+
+
+def compare(local: Searchable, remote: Searchable, questions: Sequence[str]) -> None:
     """Both asked in turn, so that what else runs hits both alike."""
     times: dict[str, list[float]] = {"folder": [], "postgres": []}
     same = 0
@@ -114,9 +120,8 @@ def recall(
     collection: PostgresCollection, vectors: np.ndarray, places: np.ndarray, ids: list[str], share: int
 ) -> None:
     """Of the ten nearest in every `share`-th document, compared one by one, those among the candidates."""
-    passing = list(range(0, len(ids), share))
-    chosen = Filter(ids=frozenset(ids[number] for number in passing)) if share > 1 else Filter()
-    inside = np.isin(places[:, 0], passing)
+    chosen = part(ids, share)
+    inside = places[:, 0] % share == 0
     held, where = vectors[inside], places[inside]
     hits, times = 0, []
     queries = collection.embedder.embed(asked())
@@ -129,7 +134,7 @@ def recall(
                 connection,
                 vector=query,
                 asked=[],
-                chosen=_condition(connection, chosen),
+                chosen=condition(connection, chosen) if chosen else None,
                 count=candidates_for(10),
                 top=10,
             )
@@ -138,12 +143,6 @@ def recall(
         hits += len(wanted & {(hit.passage.document_id, hit.passage.ordinal) for hit in found})
     rate = hits / (10 * len(queries))
     print(f"  1 in {share}: recall@10 {rate:.4f}; {spread(times)}", flush=True)
-
-
-def _condition(connection: psycopg.Connection, chosen: Filter) -> object:
-    from index.engines.postgres_filters import condition
-
-    return condition(connection, chosen) if chosen else None
 
 
 def measure(address: Address, size: int) -> None:
@@ -178,6 +177,10 @@ def measure(address: Address, size: int) -> None:
                 ids.append(one.document.id)
                 rows.append(one.vectors)
                 places += [(number, passage.ordinal) for passage in one.passages]
+            for share in (10, 1_000):
+                print(f"  kept to 1 document in {share}")
+                chosen = part(ids, share)
+                compare(local.narrowed(chosen), remote.narrowed(chosen), questions[:50])
             for share in (1, 5, 10, 1_000):
                 recall(remote, np.concatenate(rows), np.array(places), ids, share)
     finally:
