@@ -15,7 +15,7 @@ from dataclasses import asdict, astuple, dataclass
 from index.errors import CollectionDamaged, EmbedderMismatch, UsageError
 from index.types import Collection, StoredDocument
 
-_DOCUMENTS, _PASSAGES = 256, 2_048
+_DOCUMENTS, _PASSAGES = 1_024, 8_192
 """At most so many are sent and held at once, but for a single document that has more."""
 
 

@@ -24,7 +24,7 @@ from index.types import Document, Passage, StoredDocument, Vectors
 Passages = tuple[int, str, Sequence[Passage], Vectors, Sequence[Terms]]
 """A document's key, its text, its passages, and for each of them its vector and its terms."""
 
-_PASSAGES = 512
+_PASSAGES = 1_024
 _MOST_COUNTED = 32_767
 
 _DESCRIBED = ("media_type", "blocks", "pages", "metadata", "dated")

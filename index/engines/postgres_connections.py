@@ -47,9 +47,12 @@ _SETTINGS: LiteralString = (
     "SET hnsw.iterative_scan = 'strict_order'; SET hnsw.ef_search = 600; SET hnsw.max_scan_tuples = 200000;"
     # The planner cannot see which of two branches will run, and would start workers for both.
     " SET max_parallel_workers_per_gather = 0;"
-    # Every question is another one: a plan for all of them, or compiling one, costs more than it gains.
-    " SET plan_cache_mode = 'force_custom_plan'; SET jit = off; SET lock_timeout = '2s'; SET TimeZone = 'UTC'"
+    # Compiling a plan costs more than it gains.
+    " SET jit = off; SET lock_timeout = '2s'; SET TimeZone = 'UTC'"
 )
+# Every question is another one, so a plan for all of them would fit none. Not where rows are written: the
+# checks of foreign keys would be planned for each row.
+_PLANNED: LiteralString = "SET plan_cache_mode = 'force_custom_plan'"
 
 
 class Connections:
@@ -204,6 +207,8 @@ class _Kept:
         try:
             connection.execute(_PATH, (self._address.collection,))
             connection.execute(_SETTINGS)
+            if not self._writes:
+                connection.execute(_PLANNED)
             if self._writes:
                 with suppress(psycopg.ProgrammingError):  # before the extension is there
                     register_vector(connection)

@@ -81,8 +81,8 @@ def load(source: LocalCollection, target: PostgresCollection, seconds: dict[str,
     """As `copy_collection` sends them, without reading them back."""
     stored = list(source.stored())
     with timed("load", seconds):
-        for first in range(0, len(stored), 100):
-            target.put_stored(stored[first : first + 100])
+        for first in range(0, len(stored), 400):
+            target.put_stored(stored[first : first + 400])
 
 
 def asked() -> list[str]:
