@@ -194,10 +194,11 @@ class Shelf:
     def _put(self, file: Received, source: Source, document: Document) -> Shelved:
         was_there = self._is_there(document.id)
         change = self._collection.put_all([(document, source)], self._go_on)[0]
-        self._keep(file)
         # The same text under another name is the same document.
         outcome = Outcome.UNCHANGED if was_there and change is Change.ADDED else Outcome(change.value)
-        return Shelved(outcome, self._collection.listed(document.id))
+        with self._collection.writing():  # what was just written is read, also where replicas are read
+            self._keep(file)
+            return Shelved(outcome, self._collection.listed(document.id))
 
     def _keep(self, file: Received) -> None:
         """Under the lock: whoever removes the document meanwhile finds its bytes, or they are not kept."""

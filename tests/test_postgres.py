@@ -367,8 +367,41 @@ def test_a_replica_is_read_and_changes_go_to_the_primary(
         assert put(collection, "memory:b", "Two texts.") is Change.ADDED
         wait_until_followed(mortal, replica)
         assert len(collection.search("text", 9)) == 2
-        at = collection._connections.read(lambda connection: connection.info.port)
-        assert at == replica.port
+        port = collection._connections.read(lambda connection: connection.info.port)
+        assert port == replica.port
+        # Who keeps others out sees what was written, however far behind the replica is.
+        with collection.writing():
+            port = collection._connections.read(lambda connection: connection.info.port)
+            assert port == mortal.port
+            put(collection, "memory:c", "Three texts.")
+            assert collection.source("memory:c") is not None
+        port = collection._connections.read(lambda connection: connection.info.port)
+        assert port == replica.port
+
+
+def test_a_name_may_have_capitals_blanks_and_dots(collection_url: str) -> None:
+    name = address_of(collection_url).collection
+    url = collection_url.replace(f"collection={name}", "collection=" + quote(f"My {name}.1"))
+    with made(url) as collection:
+        put(collection, "memory:a", "One text.")
+        assert collection.size() > 0
+        assert found(collection, "text") == ["One text."]
+
+
+def test_another_programs_table_is_not_taken_for_a_collection(collection_url: str) -> None:
+    run_sql(
+        collection_url,
+        "CREATE TABLE IF NOT EXISTS public.meta(key text, value text)",
+        "INSERT INTO public.meta VALUES ('schema', '1'), ('fingerprint', 'theirs'), ('dimension', '3')",
+    )
+    try:
+        with pytest.raises(CollectionNotFound):
+            opened(collection_url)
+        with made(collection_url) as collection:
+            put(collection, "memory:a", "One text.")
+            assert found(collection, "text") == ["One text."]
+    finally:
+        run_sql(collection_url, "DROP TABLE public.meta")
 
 
 # -- many passages -------------------------------------------------------------------------------

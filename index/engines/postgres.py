@@ -126,15 +126,14 @@ class PostgresCollection:
         connections = Connections(address)
         try:
             stored = connections.read(lambda connection: _looked_at(connection, address, settings is None))
-            if stored is None or (settings is not None and stored[2] != settings.passage_tokens):
-                assert settings is not None
-                wanted = (
-                    *(stored or (embedder.fingerprint, embedder.dimension))[:2],
-                    settings.passage_tokens,
-                )
+            made_with = (embedder.fingerprint, embedder.dimension)
+            is_ours = stored is None or stored[:2] == made_with
+            if settings is not None and is_ours and (stored is None or stored[2] != settings.passage_tokens):
+                wanted = (*made_with, settings.passage_tokens)
                 stored = connections.write(lambda connection: _made(connection, address, wanted))
                 connections.renew()
-            if stored[:2] != (embedder.fingerprint, embedder.dimension):
+            assert stored is not None
+            if stored[:2] != made_with:
                 raise EmbedderMismatch(
                     f"{address} was made with the embedder {stored[0]} of {stored[1]} dimensions, not with "
                     f"{embedder.fingerprint} of {embedder.dimension}: use that one, or another collection."
@@ -280,7 +279,8 @@ class PostgresCollection:
                 postgres_writer.keep_out(connection, self._address)
                 self._holder = threading.get_ident()
                 try:
-                    yield
+                    with self._connections.read_where_written():
+                        yield
                 finally:
                     self._holder = 0
         finally:
@@ -473,7 +473,7 @@ def _condition(connection: Connection, chosen: Filter) -> Condition | None:
 def _looked_at(connection: Connection, address: Address, must_exist: bool) -> Stored | None:
     """What is there; None where it has to be made, or brought to the last step."""
     require_server(connection, address, extension=must_exist)
-    version = version_of(connection)
+    version = version_of(connection, address)
     if not must_exist and version < len(STEPS):
         return None
     return stored_settings(connection, address)

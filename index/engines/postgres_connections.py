@@ -9,6 +9,7 @@ and a server that cannot be reached is said at once, with its reason.
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, LiteralString, TypeVar
@@ -65,23 +66,39 @@ class Connections:
             self._reading = _Kept(address, make_conninfo(address.url, **_missing(given)))
             several = "," in str(given.get("host") or given.get("hostaddr") or "")
             primary = {"target_session_attrs": "read-write"} if several else {}
-            self._writing = _Kept(
-                address, make_conninfo(address.url, **_missing(given), **primary), writes=True
-            )
+            written = make_conninfo(address.url, **_missing(given), **primary)
+            self._writing = _Kept(address, written, writes=True)
+            # A replica may lag behind: who keeps others out to write reads what it has written.
+            self._rereading = _Kept(address, written)
+        self._writer = 0
 
     def close(self) -> None:
         self._reading.close()
+        self._rereading.close()
         self._writing.close()
+
+    @contextmanager
+    def read_where_written(self) -> Iterator[None]:
+        """Within it this thread reads where it writes, also where replicas are there to be read."""
+        self._writer = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._writer = 0
+
+    def _to_read(self) -> _Kept:
+        return self._rereading if self._writer == threading.get_ident() else self._reading
 
     def renew(self) -> None:
         """Use no connection again that was made before the extension or the schema was."""
         self._reading.drop_idle()
+        self._rereading.drop_idle()
         self._writing.drop_idle()
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """What `work` returns; it runs again from its start when a kept connection turns out to be lost."""
         with reported(self._address):
-            return self._reading.use(work)
+            return self._to_read().use(work)
 
     def read_once(self, work: Callable[[Connection], Result]) -> Result:
         """As `read`, where `work` makes several statements that have to see one state."""
@@ -98,7 +115,7 @@ class Connections:
     @contextmanager
     def streaming(self) -> Iterator[Connection]:
         """A connection within one state, for what is read bit by bit; it is not tried again."""
-        with reported(self._address), self._reading.fresh() as connection:
+        with reported(self._address), self._to_read().fresh() as connection:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield connection
 
@@ -111,11 +128,6 @@ class Connections:
 
         with reported(self._address):
             return self._writing.use(whole, tested=True)
-
-    def run(self, work: Callable[[Connection], Result]) -> Result:
-        """Outside a transaction, on a connection that writes."""
-        with reported(self._address):
-            return self._writing.use(work, tested=True)
 
     @contextmanager
     def apart(self) -> Iterator[Connection]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,7 @@ _DENIED = (errors.InvalidPassword, errors.InvalidAuthorizationSpecification)
 _NOT_THERE = (errors.UndefinedTable, errors.InvalidSchemaName)
 _IN_THE_WAY = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 _READ_ONLY = "read-only"
+_DENIED_REASON = re.compile(r"password|no pg_hba\.conf entry|authentication failed|role does not exist")
 
 
 @contextmanager
@@ -48,7 +50,7 @@ def not_found(address: Address) -> CollectionNotFound:
 
 def _translated(address: Address, error: psycopg.Error) -> CollectionError:
     reason = _reason(error)
-    if isinstance(error, _DENIED) or "password" in reason or "no pg_hba.conf entry" in reason:
+    if isinstance(error, _DENIED) or _DENIED_REASON.search(reason):
         return CollectionUnavailable(
             f"{address} does not let us in: check the user and the password "
             "(in the URL, PGPASSWORD, or ~/.pgpass)."
@@ -82,4 +84,5 @@ def _reason(error: psycopg.Error) -> str:
     """The first line of what the server or libpq says, without the connection that it is about."""
     said = error.diag.message_primary or (str(error).splitlines() or [""])[0]
     said = said.rpartition("failed: ")[2] or said
+    said = re.sub(r'(user|role) "[^"]*"', r"\1", said)
     return " ".join(said.replace("FATAL:", "").split()).rstrip(".")

@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 from psycopg import sql
 
 from index.engines.postgres_connections import Connection
-from index.engines.postgres_texts import findable
+from index.engines.postgres_texts import findable, held
 from index.facts import TAGS
 from index.filters import Filter, folded, place_of, unknown_filter
 
@@ -88,7 +88,8 @@ def _at(paths: tuple[str, ...], values: dict[str, Any]) -> sql.Composable:
     for number, path in enumerate(paths):
         uri, names = place_of(path)
         key = f"path{number}"
-        values[key] = uri or names
+        uri = held(uri)
+        values[key] = uri or held(names)
         if uri:
             values[f"{key}in"] = inside = uri if uri.endswith("/") else uri + "/"
             values[f"{key}to"] = inside[:-1] + "0"  # the character after "/"

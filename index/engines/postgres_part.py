@@ -10,6 +10,7 @@ from psycopg import sql
 from index.engines import postgres_reader
 from index.engines.postgres_connections import Connection, Connections
 from index.engines.postgres_filters import Condition, condition
+from index.engines.postgres_texts import held
 from index.errors import UnknownDocument
 from index.filters import Filter
 from index.types import Document, DocumentInfo, Hit, Passage
@@ -63,7 +64,8 @@ class PostgresPart:
         def passes(connection: Connection, chosen: Condition) -> bool:
             statement = sql.SQL("SELECT FROM documents d WHERE d.id = %(document)s AND {}").format(chosen[0])
             return (
-                connection.execute(statement, {**chosen[1], "document": document_id}).fetchone() is not None
+                connection.execute(statement, {**chosen[1], "document": held(document_id)}).fetchone()
+                is not None
             )
 
         if not self._read(passes):

@@ -110,9 +110,13 @@ Stored = tuple[str, int, int]
 _KEYS = ("fingerprint", "dimension", "passage_tokens")
 
 
-def version_of(connection: Connection) -> int:
-    """The step that the collection is at; 0 where there is none."""
-    if connection.execute("SELECT to_regclass('meta') IS NULL").fetchone() == (True,):
+def version_of(connection: Connection, address: Address) -> int:
+    """The step that the collection is at; 0 where there is none.
+
+    Another program's table `meta`, in the schema that is looked at next, is not taken for ours.
+    """
+    ours = "SELECT FROM pg_tables WHERE schemaname = %s AND tablename = 'meta'"
+    if connection.execute(ours, (address.collection,)).fetchone() is None:
         return 0
     row = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
     return int(row[0]) if row is not None and str(row[0]).isdecimal() else 0
@@ -120,7 +124,7 @@ def version_of(connection: Connection) -> int:
 
 def stored_settings(connection: Connection, address: Address) -> Stored:
     """What the collection was made with. Raises CollectionNotFound, SchemaTooNew, CollectionDamaged."""
-    version = version_of(connection)
+    version = version_of(connection, address)
     if version == 0:
         raise not_found(address)
     if version > len(STEPS):
@@ -142,6 +146,10 @@ def require_server(connection: Connection, address: Address, *, extension: bool 
         found = connection.info.server_version // 10_000
         raise CollectionUnavailable(
             f"{address} is PostgreSQL {found}: version {LEAST_SERVER} or newer is needed."
+        )
+    if (encoding := connection.info.parameter_status("server_encoding")) != "UTF8":
+        raise CollectionUnavailable(
+            f"{address} is a database in {encoding}: make one with createdb -E UTF8 -T template0."
         )
     if not extension:
         return
@@ -175,7 +183,7 @@ def make(connection: Connection, address: Address, wanted: Stored) -> None:
     require_server(connection, address)
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema_of(address)))
     prepare_for_vectors(connection, address)
-    version = version_of(connection)
+    version = version_of(connection, address)
     if version > len(STEPS):
         raise SchemaTooNew(
             f"{address} was written by a newer Footnote (schema {version}, this one knows {len(STEPS)}): "

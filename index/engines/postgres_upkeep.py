@@ -50,7 +50,8 @@ def size(connection: Connection) -> int:
     """Bytes of all tables and indexes."""
     row = connection.execute(
         "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c"
-        " WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'S')"
+        " WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = current_schema())"
+        " AND c.relkind IN ('r', 'S')"
     ).fetchone()
     return int(row[0]) if row else 0
 

@@ -125,10 +125,14 @@ class Tokenizer:
         run = self._connection.execute
         run("INSERT INTO texts(texts) VALUES ('delete-all')")
         run("BEGIN")
-        self._connection.executemany(
-            "INSERT INTO texts(rowid, heading, body) VALUES (?, ?, ?)",
-            ((number, *text) for number, text in enumerate(texts)),
-        )
+        try:
+            self._connection.executemany(
+                "INSERT INTO texts(rowid, heading, body) VALUES (?, ?, ?)",
+                ((number, *text) for number, text in enumerate(texts)),
+            )
+        except BaseException:
+            run("ROLLBACK")
+            raise
         run("COMMIT")
         # A row for each word, with all places at which it stands: several times as fast as a row for each.
         rows = run(
