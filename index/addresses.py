@@ -72,15 +72,15 @@ def _address(text: str) -> Address:
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise UsageError(f"an address of a model cannot be read ({error}): {_FORM}") from None
+    except ValueError:
+        raise UsageError(f"an address of a model cannot be read: {_FORM}") from None
     if parts.username is not None or parts.password is not None:
         raise UsageError(
             "an address of a model holds a name or a password: leave it out, and give the key in a file "
             "or a variable"
         )
     if not host or any(character.isspace() or character == "," for character in text):
-        raise UsageError(f"{text} is no address of a model: {_FORM}")
+        raise UsageError(f"that is no address of a model: {_FORM}")
     if parts.query:
         raise UsageError(f"{host} is given with a query, which is not sent: {_FORM}")
     path = parts.path.rstrip("/") or "/v1"

@@ -334,12 +334,14 @@ def _told(data: bytes, sent: bytes, key: str) -> tuple[str, str]:
     code = next((str(error[name]) for name in ("type", "code") if isinstance(error.get(name), str)), "")
     if isinstance(error.get("code"), str):
         code = error["code"]
-    message = " ".join(str(error.get("message", "")).split())[:_SHOWN]
+    message = " ".join(str(error.get("message", "")).split())
+    if not re.fullmatch(r"[\w.-]{1,64}", code) or (key and key in code):
+        code = ""
     text = sent.decode("ascii", "replace")
     pieces = (json.dumps(message[at : at + 24])[1:-1] for at in range(0, max(len(message) - 23, 1), 8))
     if (key and key in message) or (len(message) >= 24 and any(piece in text for piece in pieces)):
         message = ""
-    return code, message if message.isprintable() else ""
+    return code, message[:_SHOWN] if message.isprintable() else ""
 
 
 def _retry_after(response: httpx2.Response) -> float | None:

@@ -1,9 +1,10 @@
 """What the model has said lately is not asked of it again: a question that comes back is answered at once.
 
-Where the likeliest token is always taken, what a model writes follows from its prompt alone, and the prompt
-holds all that the answer depends on: the question that stands alone, the sentences, the instructions. So no
-change of a collection, of a setting or of the conversation can bring back what was said before it; and what
-is brought back is checked against the documents as if it had just been written.
+Where the likeliest token is always taken, what a model that runs here writes follows from its prompt alone,
+and the prompt holds all that the answer depends on: the question that stands alone, the sentences, the
+instructions. So no change of a collection, of a setting or of the conversation can bring back what was said
+before it; and a draft that is brought back is checked against the documents as if it had just been written.
+Of an endpoint none of this is known: another machine, another build or other weights may answer next.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class RememberingGenerator(WrappedGenerator):
     """A Generator that asks another one nothing twice. Safe to call from several threads.
 
     Drafts at a temperature above 0 are always written anew. Of what is remembered all tokens of the prompt
-    count as cached.
+    count as cached, and none as written.
     """
 
     def __init__(self, inner: Generator, *, most: int = MOST_SAID) -> None:
@@ -103,4 +104,4 @@ def _key(prompt: Prompt, *rest: object) -> bytes:
 
 
 def _cached(usage: Usage) -> Usage:
-    return replace(usage, cached_tokens=usage.prompt_tokens)
+    return Usage(prompt_tokens=usage.prompt_tokens, cached_tokens=usage.prompt_tokens)

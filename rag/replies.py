@@ -82,7 +82,8 @@ class Reply:
             raise EndpointFailed(
                 "the endpoint that wrote the answer broke off, and the next one says less: ask again"
             )
-        # Whatever else may have stopped it, the last sentence need not be whole.
+        if not self.is_cut and self._finish not in {"stop", "length"}:
+            raise Fault(f"broke off ({self._finish[:40]})")
         stop: Literal["end", "length"] = "end" if self._finish == "stop" and not self.is_cut else "length"
         return Piece("", self._spent + usage_of(self._usage, prompt_tokens, self._pieces), stop)
 

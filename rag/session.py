@@ -257,7 +257,8 @@ def open_session(
             opened(elsewhere, generator)
         prepare_embedder(settings, embedder, notify)  # while the model's process loads
         embedder = RememberingEmbedder(embedder)
-        generator = RememberingGenerator(generator) if generator is not None else None
+        if generator is not None and not is_address(settings.rag.model):
+            generator = RememberingGenerator(generator)
         pipeline = Pipeline(narrowed or collection, embedder, generator, settings.rag, gate)
         return Session(
             settings, collection, embedder, generator, pipeline, narrowed, stack.pop_all(), elsewhere, process

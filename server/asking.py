@@ -210,7 +210,9 @@ class Course:
         if isinstance(event, AnswerFinished):
             metrics.answer_seconds.observe(self._elapsed_s())
             metrics.count_tokens(event.answer.usage)
-            if self._composes:
+            usage = event.answer.usage
+            if self._composes and (usage.completion_tokens or usage.cached_tokens < usage.prompt_tokens):
+                # Not out of memory: the model itself has answered.
                 self._state.not_ready = None
             self.end(event.answer.status, event.answer)
 

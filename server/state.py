@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
 from index.errors import EndpointFailed, FootnoteError, ModelError
+from index.remembered import RememberingEmbedder
 from rag.gate import Gate, load_gate
 from rag.session import Session
 from server.admission import Admission
@@ -100,7 +101,9 @@ class ServerState:
             self.not_ready = None
 
     def _load(self) -> None:
-        self.session.embedder.embed(["ready"])
+        embedder = self.session.embedder
+        # Not out of memory: whether the embedder itself answers is what has to be known.
+        (embedder.inner if isinstance(embedder, RememberingEmbedder) else embedder).embed(["ready"])
         if self.session.generator is not None:
             self.session.generator.count_tokens("ready")
 

@@ -53,6 +53,13 @@ def test_a_password_is_refused_and_not_repeated() -> None:
     assert "geheim" not in str(caught.value)
 
 
+@pytest.mark.parametrize("spec", ["http://a:1/v1, me:geheim@b:2/v1", "http://me:geheim/x@host/v1"])
+def test_what_may_be_a_password_is_not_repeated(spec: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        addresses_of(spec)
+    assert "geheim" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "spec", ["qwen2.5-coder-1.5b", "hf:a/b/c.gguf", "/models/x.gguf", "httpx", "extractive"]
 )

@@ -59,9 +59,7 @@ def test_a_draft_that_does_not_end_is_ended() -> None:
     assert reply.is_cut
 
 
-@pytest.mark.parametrize(
-    ("finish", "stop"), [("stop", "end"), ("length", "length"), ("content_filter", "length")]
-)
+@pytest.mark.parametrize(("finish", "stop"), [("stop", "end"), ("length", "length")])
 def test_why_it_ended(finish: str, stop: str) -> None:
     reply = Reply(most_characters=99)
     reply.take(delta("a", finish))
@@ -72,6 +70,14 @@ def test_what_does_not_end_is_a_fault() -> None:
     reply = Reply(most_characters=99)
     taken(reply, "The zoo")
     with pytest.raises(Fault, match="broke off"):
+        reply.last_piece(0)
+
+
+@pytest.mark.parametrize("finish", ["abort", "content_filter", "tool_calls"])
+def test_what_was_broken_off_elsewhere_is_a_fault(finish: str) -> None:
+    reply = Reply(most_characters=99)
+    reply.take(delta("The zoo", finish))
+    with pytest.raises(Fault, match=f"broke off .{finish}"):
         reply.last_piece(0)
 
 
