@@ -27,6 +27,8 @@ _AUXILIARIES = _BEING | frozenset("did does do has have had can could will would
 _DENYING = content_terms(
     "deny denial refuse refusal fail failure lack reject rejection unable impossible absent absence ban avoid"
 )
+# What is tried, wished or asked for has not been done.
+_UNDONE = content_terms("try attempt seek sought want wish hope expect intend ask urge demand promise agree")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,15 @@ def denied(asked: Said, source: Source) -> bool:
 
 def doubted(asked: Said, source: Source) -> bool:
     """Whether the source may say anything but a plain yes to what is asked: it denies something that the
-    question does not deny, or the question something that it does not, or it hedges what is asked about."""
+    question does not deny, or the question something that it does not, or it hedges what is asked about, or
+    says only that it was tried, wished or asked for."""
     if any(map(_denies, asked.words)) != any(map(_denies, source.words)):
         return True
-    hedged = _governed(source.words, is_hedge) & (asked.terms - asked.names)
-    return bool(hedged) and not any(map(is_hedge, asked.words))
+    predicate = asked.terms - asked.names
+    if _governed(source.words, is_hedge) & predicate and not any(map(is_hedge, asked.words)):
+        return True
+    undone = _UNDONE - asked.terms
+    return bool(_governed(source.words, lambda word: word.term in undone) & predicate)
 
 
 def crossed(claim: Said, sources: Sequence[Source]) -> str:

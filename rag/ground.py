@@ -175,11 +175,14 @@ class Grounder:
         yes or no: it neither denies nor hedges what is asked, turns nothing round and holds its figures. That
         it says yes is for a model to judge."""
         asked = self._said(question)
-        figures = {number.value for number in asked.numbers}
-        return is_yes_no(question) and any(
+        if not is_yes_no(question) or any(word.lower == "or" for word in asked.words):
+            return False
+        figures = {number.quantity for number in asked.numbers}
+        return any(
             not doubted(asked, source)
-            and not crossed(asked, [source])
-            and figures <= {number.value for number in source.numbers}
+            and not contradiction(asked, asked, source, "")
+            and not crossed(asked, self._context(main))
+            and figures <= {number.quantity for number in source.numbers}
             and not self._beside(asked, _Held(self._context(main)))
             for main in self._places(evidence)
             for source in [self._sources[main]]

@@ -388,6 +388,13 @@ def sole(text: str) -> Evidence:
         ("The council passed it by 12 votes to 9.", "Did the council pass it by 13 votes?", False),
         ("Ada Blom opened the fair.", "Did Gerda Blom open the fair?", False),
         ("Ada Blom opened the fair.", "Who opened the fair?", False),
+        ("Smith voted against the bill.", "Did Smith vote for the bill?", False),
+        ("Prices went down in March.", "Did prices go up in March?", False),
+        ("Fewer than 300 people died.", "Did more than 300 people die?", False),
+        ("The museum is closed on Mondays.", "Is the museum open or closed on Mondays?", False),
+        ("Anna tried to sell the house.", "Did Anna sell the house?", False),
+        ("Anna tried to sell the house.", "Did Anna try to sell the house?", True),
+        ("The council was asked to build a road.", "Did the council build a road?", False),
     ],
 )
 def test_a_yes_is_out_of_question_where_a_sentence_says_anything_against_it(
