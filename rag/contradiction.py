@@ -29,6 +29,11 @@ _DENYING = content_terms(
 )
 # What is tried, wished or asked for has not been done.
 _UNDONE = content_terms("try attempt seek sought want wish hope expect intend ask urge demand promise agree")
+# What somebody says, or thinks, need not be so; a question may be about just that.
+_REPORTED = content_terms(
+    "claim allege maintain insist argue believe think describe call report announce state deny"
+)
+_SAID = frozenset("say says said saying tell tells told telling".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +112,19 @@ def denied(asked: Said, source: Source) -> bool:
 def doubted(asked: Said, source: Source) -> bool:
     """Whether the source may say anything but a plain yes to what is asked: it denies something that the
     question does not deny, or the question something that it does not, or it hedges what is asked about, or
-    says only that it was tried, wished or asked for."""
+    says only that it was tried, wished or asked for, or that somebody says so."""
     if any(map(_denies, asked.words)) != any(map(_denies, source.words)):
         return True
     predicate = asked.terms - asked.names
     if _governed(source.words, is_hedge) & predicate and not any(map(is_hedge, asked.words)):
         return True
     undone = _UNDONE - asked.terms
-    return bool(_governed(source.words, lambda word: word.term in undone) & predicate)
+    is_of_words = any(map(_reports, asked.words))
+
+    def leaves_open(word: Word) -> bool:
+        return word.term in undone or (not is_of_words and _reports(word))
+
+    return bool(_governed(source.words, leaves_open) & predicate)
 
 
 def crossed(claim: Said, sources: Sequence[Source]) -> str:
@@ -171,6 +181,10 @@ def _is_nearer_another(claim: Said, source: Source, figure: Number) -> bool:
         min(distance(place, other) for other in others) < distance(place, figure) for place in places
     )
     return 2 * farther > len(places)
+
+
+def _reports(word: Word) -> bool:
+    return word.lower in _SAID or word.term in _REPORTED
 
 
 def _denies(word: Word) -> bool:

@@ -394,6 +394,9 @@ def sole(text: str) -> Evidence:
         ("The museum is closed on Mondays.", "Is the museum open or closed on Mondays?", False),
         ("Anna tried to sell the house.", "Did Anna sell the house?", False),
         ("Anna tried to sell the house.", "Did Anna try to sell the house?", True),
+        ("Bert said that Anna sold the house.", "Did Anna sell the house?", False),
+        ("Anna claims that she sold the house.", "Did Anna sell the house?", False),
+        ("Anna claims that she sold the house.", "Does Anna say that she sold the house?", True),
         ("The council was asked to build a road.", "Did the council build a road?", False),
     ],
 )
