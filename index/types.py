@@ -11,12 +11,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from index.filters import Filter
+if TYPE_CHECKING:
+    from index.filters import Filter  # brings sqlite3, which who parses a file needs not
 
 Vectors = npt.NDArray[np.float32]
 """Shape (n, dimension), rows of unit length: the inner product is the cosine."""
