@@ -81,7 +81,7 @@ def wait_until_followed(primary: PostgresServer, replica: PostgresServer) -> Non
             "postgresql://db1,[::1]:5433/notes?collection=a%27b",
             f"postgresql://me:{SECRET}@db1,[::1]:5433/notes?sslmode=require&password={SECRET}",
         ),
-        ("postgresql:///?host=/run", "postgresql:///", "postgresql:///?host=%2Frun"),
+        ("postgresql:///?host=/run", "postgresql:///?host=%2Frun", "postgresql:///?host=%2Frun"),
         ("postgresql://", "postgresql:///", "postgresql://"),
     ],
 )
@@ -90,6 +90,18 @@ def test_an_address_shows_no_secret(url: str, shown: str, libpq: str) -> None:
     assert (str(address), address.url) == (shown, libpq)
     assert SECRET not in repr(address)
     assert address.digest == address_of(url.replace(SECRET, "another")).digest
+
+
+def test_two_places_have_two_digests() -> None:
+    urls = [
+        "postgresql:///n?host=/a",
+        "postgresql:///n?host=/b",
+        "postgresql://b/n",
+        "postgresql://b/n?port=1",
+    ]
+    assert len({address_of(url).digest for url in urls}) == 4
+    same = "postgresql:///n?host=/a&sslmode=require&user=me"
+    assert address_of(same).digest == address_of(urls[0]).digest
 
 
 @pytest.mark.parametrize(
@@ -476,6 +488,10 @@ def test_what_is_derived_is_found_wrong_and_made_again(
         (f"UPDATE {name}.words SET counts[1] = 9", "The words of document "),
         (f"DELETE FROM {name}.words", "The words of document "),
         (f"INSERT INTO {name}.totals VALUES (1, 1)", "The counts of passages and words"),
+        (
+            f"INSERT INTO {name}.facts SELECT key, 'tags', 'false', 'false' FROM {name}.documents",
+            "The facts of document ",
+        ),
     ):
         run_sql(collection_url, damage)
         code, out, err = footnote("check", "-c", collection_url)

@@ -17,6 +17,9 @@ SCHEMES = ("postgresql://", "postgres://")
 DEFAULT = "footnote"
 """The collection of a URL that names none."""
 
+_PLACES = frozenset({"host", "hostaddr", "port", "dbname", "service"})
+"""Parameters that say which database it is: two URLs that differ in one may hold different documents."""
+
 LONGEST_NAME = 63
 """Bytes of a name that PostgreSQL keeps."""
 
@@ -29,22 +32,25 @@ _URL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`url` is for libpq, with whatever is secret in it; `hosts` and `database` are as they were written."""
+    """`url` is for libpq, with whatever is secret in it; `hosts` and `database` are as they were written,
+    `where` what its parameters say of them."""
 
     url: str = field(repr=False)
     hosts: str
     database: str
     collection: str
+    where: str = ""
 
     def __str__(self) -> str:
         """What may be shown."""
-        name = "" if self.collection == DEFAULT else f"?collection={quote(self.collection)}"
-        return f"postgresql://{self.hosts}/{self.database}{name}"
+        name = "" if self.collection == DEFAULT else f"collection={quote(self.collection)}"
+        said = "&".join(filter(None, (self.where, name)))
+        return f"postgresql://{self.hosts}/{self.database}{said and f'?{said}'}"
 
     @property
     def digest(self) -> str:
         """The same whoever connects: for what is kept on this machine beside the collection."""
-        place = (self.hosts.lower(), unquote(self.database), self.collection)
+        place = (self.hosts.lower(), unquote(self.database), self.collection, self.where)
         return hashlib.sha256(repr(place).encode()).hexdigest()[:16]
 
 
@@ -73,7 +79,8 @@ def address_of(text: str) -> Address:
         )
     rest = urlencode([pair for pair in pairs if pair[0] != "collection"], quote_via=quote)
     url = text.partition("?")[0] + (f"?{rest}" if rest else "")
-    return Address(url, match["hosts"], match["database"] or "", name)
+    where = urlencode(sorted(pair for pair in pairs if pair[0] in _PLACES), quote_via=quote)
+    return Address(url, match["hosts"], match["database"] or "", name, where)
 
 
 def _is_name(name: str) -> bool:

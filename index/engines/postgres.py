@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -336,9 +337,7 @@ class PostgresCollection:
             found = ready.get(document.id)
             terms = self._terms(document, found[0]) if found else []
             change = self._change(
-                lambda connection, found=found, terms=terms: self._commit(  # type: ignore[misc]
-                    connection, document, source, found, terms
-                )
+                partial(self._commit, document=document, source=source, found=found, terms=terms)
             )
             if change is not None:
                 return change

@@ -103,13 +103,14 @@ def copy_stored(
     )
 
 
+def fact_rows(metadata: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Name, value and folded value of each fact, as they are stored."""
+    return [(held(name), held(value), held(folded(value))) for name, value in sorted(set(facts_of(metadata)))]
+
+
 def copy_facts(connection: Connection, said: Iterable[tuple[int, Mapping[str, str]]]) -> None:
     """What documents, named by their keys, say of themselves."""
-    rows = [
-        (key, held(name), held(value), held(folded(value)))
-        for key, metadata in said
-        for name, value in sorted(set(facts_of(metadata)))
-    ]
+    rows = [(key, *fact) for key, metadata in said for fact in fact_rows(metadata)]
     if rows:
         _copy(connection, "facts(document, name, value, folded)", ["int8", "text", "text", "text"], rows)
 

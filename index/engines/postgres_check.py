@@ -5,8 +5,10 @@ The texts and the vectors are the truth; words, counts and the index over vector
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from index.check import Finding, document_findings
@@ -19,6 +21,7 @@ from index.errors import CollectionDamaged
 from index.types import DocumentInfo, StoredDocument
 
 _WORDS = "The words"
+_FACTS = "The facts"
 _COUNTS = "The counts"
 _INDEX = "The index over vectors"
 
@@ -40,10 +43,10 @@ def check(
     derived = [finding for finding in before if finding.severity == "derived"]
     if not (repair and derived):
         return before
-    if any(finding.what.startswith(_WORDS) for finding in derived):
+    if any(finding.what.startswith((_WORDS, _FACTS)) for finding in derived):
         with connections.streaming() as reading:
             for one in read_stored(reading, None):
-                connections.write(lambda connection, one=one: _mend(connection, tokenizer, one))  # type: ignore[misc]
+                connections.write(partial(_mend, tokenizer=tokenizer, one=one))
     connections.write(_count_again)
     postgres_upkeep.tend(connections, address, stored[1])
     after = _findings(connections, tokenizer, stored[0], fingerprint)
@@ -67,6 +70,9 @@ def _findings(
                     found.append(Finding(f"Document {_name(one)}: {what}", "truth"))
                 if _words(connection, one) != _expected(tokenizer, one):
                     what = f"{_WORDS} of document {_name(one)} are not those of its text"
+                    found.append(Finding(what, "derived"))
+                if _said(connection, one) != Counter(postgres_bulk.fact_rows(one.document.metadata)):
+                    what = f"{_FACTS} of document {_name(one)} are not those of its metadata"
                     found.append(Finding(what, "derived"))
             if _totals(connection) != _counted(connection):
                 found.append(Finding(f"{_COUNTS} of passages and words are not what is there", "derived"))
@@ -141,8 +147,25 @@ def _terms(tokenizer: Tokenizer, one: StoredDocument) -> list[Terms]:
     return tokenizer.terms([(passage.heading, text[passage.start : passage.end]) for passage in one.passages])
 
 
+def _said(connection: Connection, one: StoredDocument) -> Counter[tuple[str, str, str]]:
+    rows = connection.execute(
+        "SELECT f.name, f.value, f.folded FROM facts f JOIN documents d ON d.key = f.document"
+        " WHERE d.id = %s",
+        (_name(one),),
+    )
+    return Counter((name, value, folded) for name, value, folded in rows)
+
+
 def _mend(connection: Connection, tokenizer: Tokenizer, one: StoredDocument) -> None:
-    """Make the words of a document again, where they are wrong."""
+    """Make the words and the facts of a document again, where they are wrong."""
+    if _said(connection, one) != Counter(postgres_bulk.fact_rows(one.document.metadata)):
+        (key,) = connection.execute(
+            "SELECT key FROM documents WHERE id = %s FOR UPDATE", (_name(one),)
+        ).fetchone() or (None,)
+        if key is None:
+            return  # removed since
+        connection.execute("DELETE FROM facts WHERE document = %s", (key,))
+        postgres_bulk.copy_facts(connection, [(key, one.document.metadata)])
     if _words(connection, one) == _expected(tokenizer, one):
         return
     rows = connection.execute(

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def drop(address: Address, *collections: str) -> None:
 
 def bare_copy(address: Address, seconds: dict[str, float]) -> None:
     """The rows of a collection out as binary COPY writes them, and into the tables of an empty one."""
-    bare = Address(address.url, address.hosts, address.database, f"{address.collection}_bare")
+    bare = replace(address, collection=f"{address.collection}_bare")
     drop(address, bare.collection)
     PostgresCollection.create_or_open(bare, Drawn(), SETTINGS).close()
     out, into = "COPY {}.{} TO STDOUT (FORMAT BINARY)", "COPY {}.{} FROM STDIN (FORMAT BINARY)"
