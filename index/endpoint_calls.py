@@ -49,6 +49,9 @@ class Patience:
     rounds: int = 4
 
 
+PATIENCE = Patience()
+
+
 class Fault(Exception):
     """An attempt at one endpoint failed. `is_passing`: the same may go well later."""
 

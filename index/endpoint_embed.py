@@ -12,7 +12,7 @@ import hashlib
 import math
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -53,7 +53,10 @@ class EndpointEmbedder:
 
     @property
     def fingerprint(self) -> str:
-        """The model's name and 64 bits of where it places PROBE: signs, which rounding leaves alone."""
+        """The model's name and 64 bits of where it places PROBE: the signs of its components.
+
+        The same weights in another precision may differ in one of them, and count as another embedder.
+        """
         vector = self._known()[0]
         return f"{self._name}@{_signs(vector)}"
 
@@ -85,9 +88,15 @@ class EndpointEmbedder:
         elif batches:
             at_once = min(len(batches), _REQUESTS_EACH * len(self._endpoints))
             with ThreadPoolExecutor(at_once, thread_name_prefix="embedding") as pool:
-                found = pool.map(self._batch, [[texts[i] for i in rows] for rows in batches])
-                for rows, part in zip(batches, found, strict=True):
-                    vectors[rows] = part
+                stop = threading.Event()
+                parts = [[texts[i] for i in rows] for rows in batches]
+                try:
+                    found = pool.map(lambda part: self._batch(part, stop.is_set), parts)
+                    for rows, part in zip(batches, found, strict=True):
+                        vectors[rows] = part
+                except BaseException:
+                    stop.set()  # whoever is interrupted does not wait for what is under way
+                    raise
         return vectors
 
     def close(self) -> None:
@@ -114,13 +123,13 @@ class EndpointEmbedder:
         self._max_tokens = (turn.endpoint.context_tokens or _USUAL_TOKENS) - _SPECIAL_TOKENS
         yield vector
 
-    def _batch(self, texts: Sequence[str]) -> Vectors:
+    def _batch(self, texts: Sequence[str], cancelled: Callable[[], bool] = lambda: False) -> Vectors:
         reference = self._known()
 
         def work(turn: Turn) -> Iterator[Vectors]:
             yield _embedded(turn, texts, reference)
 
-        (vectors,) = self._endpoints.attempt(work)
+        (vectors,) = self._endpoints.attempt(work, cancelled)
         return vectors
 
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import tenacity
 
 from index.addresses import Address
-from index.endpoint_calls import POLL_S, Calls, Fault, NoLongerWanted, Patience, Rejected
+from index.endpoint_calls import PATIENCE, POLL_S, Calls, Fault, NoLongerWanted, Patience, Rejected
 from index.errors import EndpointFailed
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class Endpoints:
         addresses: Sequence[Address],
         *,
         key: str = "",
-        patience: Patience = Patience(),  # noqa: B008 -- frozen
+        patience: Patience = PATIENCE,
         spreads: bool = False,
     ) -> None:
         self._endpoints = [Endpoint(address) for address in addresses]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from index.addresses import addresses_of
 from index.collection import LocalCollection
 from index.config import IndexSettings
 from index.embed import HashEmbedder, unit_vectors
+from index.endpoint_calls import Patience
 from index.endpoint_embed import PROBE, EndpointEmbedder
 from index.endpoints import Endpoints
 from index.errors import EmbedderMismatch, EndpointFailed
@@ -96,6 +98,26 @@ def test_one_that_embeds_otherwise_is_not_used() -> None:
         for _ in range(4):
             np.testing.assert_allclose(made.embed(TEXTS), VECTORS, atol=1e-6)
         assert second.work()
+
+
+def test_what_is_under_way_is_given_up_when_one_request_fails() -> None:
+    def patient(exchange: Exchange) -> None:
+        texts = exchange.body["input"]
+        if TEXTS[0] in texts:
+            exchange.json({"error": {"message": "no"}}, 400)
+        elif texts == [PROBE]:
+            exchange.compute()
+        else:
+            exchange.hang()
+
+    waiting = Patience(silence_s=60.0, total_s=60.0)
+    with fake_endpoint(always=patient) as endpoint:
+        made = Endpoints(addresses_of(endpoint.url), patience=waiting, spreads=True)
+        with EndpointEmbedder(made, batch_size=2) as embedding:
+            began = time.monotonic()
+            with pytest.raises(EndpointFailed, match="does not do what it was asked"):
+                embedding.embed(sorted(TEXTS, key=len))
+            assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("faults", [[], [reset]])
