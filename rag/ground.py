@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 import sentencex
 
 from rag.contradiction import Said, Source, contradiction, crossed, denied, doubted, spelled
-from rag.question import is_yes_no, wants_number
+from rag.question import is_amount, is_yes_no, wants_number
 from rag.types import Evidence
 from rag.words import (
     Word,
@@ -297,7 +297,7 @@ class Grounder:
 
         if not any(_added(claim, asked)) and not is_yes_no(asked.text):
             return 0.0, "it only repeats the question"
-        if wants_number(asked.text) and not claim.numbers:
+        if wants_number(asked.text) and not claim.numbers and not any(map(is_amount, claim.words)):
             return 0.0, "it gives no number, and one was asked for"
         claim_share = self._share(stated, held, claim)
         asked_share = self._share(asked.terms, around, asked)

@@ -9,6 +9,7 @@ asked apart, by a probe that writes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rag.types import Evidence, Prompt, Turn
 
@@ -68,6 +69,15 @@ def judge_prompt(text: str, question: str) -> Prompt:
         f"Text: {' '.join(text.split())}\n",
         f"Question: {question}\nDoes the text answer the question?",
     )
+
+
+def yes_prompt(text: str, question: str) -> Prompt:
+    """Whether one sentence, by itself, says yes to the question; what is read of `judge_prompt` serves again.
+
+    Answered by the scores of STATED_CHOICES.
+    """
+    asked = f"Question: {question}\nAccording to the text, is the answer yes or no?"
+    return replace(judge_prompt(text, question), question=asked)
 
 
 def condense_prompt(question: str, history: Sequence[Turn]) -> Prompt:

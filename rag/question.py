@@ -6,13 +6,17 @@ import re
 from collections.abc import Callable, Sequence
 
 from rag.errors import QuestionError, QuestionTooLong
-from rag.words import words
+from rag.words import Word, words
 
 # A text of so many characters a token is too long in every language: it need not be counted.
 CHARACTERS_PER_TOKEN = 64
 _ASKS_YES_NO = frozenset(
     """is are was were am do does did has have had can could will would shall should may might must
     isn't aren't wasn't weren't don't doesn't didn't hasn't haven't can't couldn't won't""".split()
+)
+_AMOUNTS = frozenset(
+    "no none nobody nothing neither both half quarter dozen dozens all every everyone everybody most many "
+    "several few fewer some hundreds thousands millions once twice double triple".split()
 )
 _WANTS_NUMBER = ("how many", "how much", "how old", "what number", "what year", "which year")
 
@@ -46,6 +50,11 @@ def wants_number(question: str) -> bool:
     """Whether it asks for a figure: "how many", "which year"."""
     spoken = f" {' '.join(word.lower for word in words(question))} "
     return any(f" {lead} " in spoken for lead in _WANTS_NUMBER)
+
+
+def is_amount(word: Word) -> bool:
+    """Whether it answers "how many" without a figure: "nobody", "half"."""
+    return word.lower in _AMOUNTS
 
 
 def is_yes_no(question: str) -> bool:

@@ -410,6 +410,12 @@ def test_a_number_that_is_asked_for_is_given(grounder: Grounder) -> None:
     verdict = grounder.check("Dock workers are missing, FNV estimated.", "How many dock workers are missing?")
     assert not verdict.supported
     assert verdict.reason == "it gives no number, and one was asked for"
+    # Half of them is an answer too.
+    said = "No dock workers are missing."
+    assert Grounder([sole(said)], threshold=0.5).check(said, "How many dock workers are missing?").supported
+    half = "Half of the dock workers are missing, FNV said."
+    short = "Half of the dock workers are missing."
+    assert Grounder([sole(half)], threshold=0.5).check(short, "How many dock workers are missing?").supported
     # Where it is not asked for, the same may be said.
     assert grounder.check("Dock workers are missing, FNV estimated.", "What did FNV estimate?").supported
 
