@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from index.errors import UnknownDocument
+from index.fusion import standardised
 from index.types import Document, Embedder, Hit, Passage, Searchable
 from rag.types import Evidence
 from rag.words import content_terms, words
@@ -66,7 +66,8 @@ class Retriever:
         vectors = self._embedder.embed([question, *(candidate.text for candidate in candidates)])
         cosines = vectors[1:] @ vectors[0]
         coverages = np.array([coverage(weights, candidate.text) for candidate in candidates])
-        scores = _standardised(cosines) + _standardised(coverages) + _standardised(passage_scores)
+        voices = [standardised(np.asarray(one, np.float64)) for one in (cosines, coverages, passage_scores)]
+        scores = np.sum(voices, axis=0)
         # Equal scores keep the order of the passages: a stable sort on the negated score.
         order = np.argsort(-scores, kind="stable")
         ranked = tuple(
@@ -141,10 +142,3 @@ def section_of(passages: Sequence[Passage], passage: Passage, *, max_tokens: int
         section.append(candidate)
         tokens += candidate.tokens
     return tuple(section)
-
-
-def _standardised(values: Sequence[float] | npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """z-scores; all zero where the values are equal."""
-    array = np.asarray(values, dtype=np.float64)
-    deviation = float(array.std())
-    return (array - array.mean()) / deviation if deviation > 1e-9 else np.zeros_like(array)
