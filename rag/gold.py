@@ -1,7 +1,8 @@
 """Gold files to questions with known answers and evidence: our own format, and those that others publish.
 
 - `footnote`: one JSON object a line (seeds/gold.jsonl); evidence is quoted from documents that lie
-  beside the file. In kind "two_passage" all quotes are needed, elsewhere any one suffices.
+  beside the file. In kind "two_passage" all quotes are needed, elsewhere any one suffices; in kind "list"
+  an answer is right that names all parts of a gold answer.
 - `squad`: SQuAD 1.1 and 2.0 (Rajpurkar et al. 2016, 2018) and XQuAD (Artetxe et al. 2020).
 - `clapnq`: CLAPNQ (Rosenthal et al. 2025).
 - `chunking`: chunking_evaluation (Smith and Troynikov 2024), its corpora as .md files beside the CSV.
@@ -37,6 +38,7 @@ from rag.types import Role, Turn
 
 __all__ = [
     "FORMATS",
+    "LIST",
     "Claim",
     "ClaimSet",
     "GoldDocument",
@@ -50,6 +52,9 @@ __all__ = [
     "load_claims",
     "load_gold",
 ]
+
+LIST = "list"
+"""The kind of questions whose answer is several things, "Kyiv, Oslo and Bern"."""
 
 
 class _Quote(OwnRecord):

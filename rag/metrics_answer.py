@@ -28,6 +28,9 @@ _INSIDE = re.compile(r"['’]s\b|['’]|(?<=\b[^\W\d_])\.")
 # the vowel signs of Hindi, Thai and others for punctuation.
 _BETWEEN = regex.compile(r"(?<!\d)\.|\.(?!\d)|[^\w.]|_")
 
+# What sets the parts of a list apart: "Brazil, Russia, and India", "the one; the other".
+_LISTED = re.compile(r"[,;]\s+(?:and\s+)?|\s+and\s+")
+
 
 @dataclass(frozen=True, slots=True)
 class Squad2:
@@ -164,10 +167,24 @@ def _is_same(gold: list[str], said: list[str]) -> bool:
     )
 
 
-def is_correct(prediction: str, answers: Sequence[str]) -> bool | None:
+def contains_all(prediction: str, answers: Sequence[str]) -> bool | None:
+    """Whether all that an answer lists stands in the prediction, in any order and with other words between.
+
+    "condemned by Kyiv and by Navalny's widow" holds the list "Kyiv and Navalny's widow", though not word for
+    word. A list's parts are what commas, semicolons and "and" set apart; each is looked for as in `contains`.
+    None without answers that have a word in them.
+    """
+    lists = [[part for part in _LISTED.split(answer) if _words(part)] for answer in answers]
+    if not any(lists):
+        return None
+    return any(parts and all(contains(prediction, [part]) for part in parts) for parts in lists)
+
+
+def is_correct(prediction: str, answers: Sequence[str], *, is_list: bool = False) -> bool | None:
     """Whether the answer is right. Where the first gold answer is "yes" or "no", the prediction's first
-    word must be the same; elsewhere it must contain an answer. None without gold answers.
+    word must be the same; elsewhere it must contain an answer, of a list all its parts. None without gold
+    answers.
     """
     if answers and answers[0] in {"yes", "no"}:
         return _words(prediction)[:1] == [answers[0]]
-    return contains(prediction, answers)
+    return contains_all(prediction, answers) if is_list else contains(prediction, answers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from rag.gold import LIST
 from rag.gold_published import LONG_ANSWER
 from rag.gold_types import Question
 from rag.metrics_answer import contains, exact_match, is_correct, plain_answer, token_f1
@@ -113,14 +114,15 @@ def answer_scores(question: Question, answer: Answer, texts: Mapping[str, str]) 
 
 def is_right(question: Question, answer: Answer) -> bool:
     """Whether it is what was wanted: a refusal exactly if the question is unanswerable, and else the gold
-    answer. Where gold answers are long or there are none, its citations must meet the gold evidence.
+    answer, of a list all parts. Where gold answers are long or there are none, its citations must meet the
+    gold evidence.
     """
     if answer.status != "answered":
         return not question.answerable
     if not question.answerable:
         return False
     if question.answers and question.kind != LONG_ANSWER:
-        return bool(is_correct(plain_answer(answer), question.answers))
+        return bool(is_correct(plain_answer(answer), question.answers, is_list=question.kind == LIST))
     cited = citation_spans(answer.citations)
     return any(span.overlaps(gold.span) for span in cited for gold in question.evidence)
 

@@ -324,6 +324,9 @@ def test_gold_that_no_passage_holds_is_a_miss() -> None:
         (question([(50, 55)], answers=()), answer(), False),
         (question([(5, 9)], answers=("Quite another wording.",), kind="long_answer"), answer(), True),
         (question([(10, 12)], answers=("52",), kind="long_answer"), answer(), False),
+        (question([(0, 5)], answers=("sacks and 52",)), answer(), False),
+        (question([(0, 5)], answers=("sacks and 52",), kind="list"), answer(), True),
+        (question([(0, 5)], answers=("sacks, 52 and a bell",), kind="list"), answer(), False),
     ],
 )
 def test_what_counts_as_right(asked: Question, given: Answer, right: bool) -> None:

@@ -21,6 +21,7 @@ from rag.metrics import (
 )
 from rag.metrics_answer import (
     contains,
+    contains_all,
     exact_match,
     is_correct,
     normalised,
@@ -306,6 +307,28 @@ def test_other_questions_by_containment() -> None:
     assert is_correct("They met in Kazan.", ["Kazan"]) is True
     assert is_correct("They met in Moscow.", ["Kazan"]) is False
     assert is_correct("They met.", []) is None
+
+
+@pytest.mark.parametrize(
+    ("prediction", "right"),
+    [
+        ("It was condemned by Kyiv and by Ms. Reed, his widow.", True),
+        ("Ms. Reed condemned it, and Kyiv, and Oslo.", True),
+        ("It was condemned by Kyiv, Oslo and others.", False),
+        ("Ms. Reed condemned it.", False),
+        ("Kyiv and Oslo; Ms. Reed was silent.", True),  # what a list says of its parts it cannot see
+        ("", False),
+    ],
+)
+def test_of_a_list_all_parts(prediction: str, right: bool) -> None:
+    assert is_correct(prediction, ["Kyiv, Oslo and Ms. Bell", "Kyiv and Ms. Reed"], is_list=True) is right
+    assert is_correct(prediction, [], is_list=True) is None
+
+
+def test_a_list_holds_a_phrase_with_and_as_two() -> None:
+    assert contains_all("red, blue, and dark green", ["red; blue; dark green"]) is True
+    assert contains_all("red, blue, and green", ["red; blue; dark green"]) is False
+    assert contains_all("green", ["…", ", "]) is None
 
 
 # -- a small pipeline, sound and damaged ----------------------------------------------------------
