@@ -381,10 +381,13 @@ class LocalCollection:
         """Forget a source, and its document when it was the last; whether there was one."""
         with self.writing():
             with self._catalog.reading() as reader:
-                if reader.source(uri) is None:
+                stored = reader.source(uri)
+                if stored is None:
                     return False
             with self._catalog.writing() as writer:
-                return writer.remove_source(uri)
+                removed = writer.remove_source(uri)
+        self._texts.drop(stored.document_id)
+        return removed
 
     def remove_document(self, document_id: str) -> None:
         """Forget a document and all its sources. Raises UnknownDocument."""
@@ -394,6 +397,7 @@ class LocalCollection:
                 raise UnknownDocument(f"No document has the id {document_id!r}: list the documents to see.")
             for uri in uris:
                 writer.remove_source(uri)
+        self._texts.drop(document_id)
 
     def stored(self, document_ids: Sequence[str] | None = None) -> Iterator[StoredDocument]:
         """As `Collection.stored`."""

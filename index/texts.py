@@ -24,6 +24,11 @@ class TextCache:
         with self._lock:
             return self._texts.get(document_id)
 
+    def drop(self, document_id: str) -> None:
+        """Of a document that was removed: what nobody can find takes no room, and is nowhere any more."""
+        with self._lock:
+            self._size -= len(self._texts.pop(document_id, ""))
+
     def get(self, document_id: str, load: Callable[[str], str]) -> str:
         """The text, from `load` where it is not held."""
         with self._lock:

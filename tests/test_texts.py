@@ -35,3 +35,22 @@ def test_a_failure_to_load_is_passed_on_and_not_kept() -> None:
     with pytest.raises(KeyError):
         cache.get("x", nothing.__getitem__)
     assert cache.get("x", lambda name: "there") == "there"
+
+
+def test_a_dropped_text_is_loaded_anew_and_makes_room() -> None:
+    cache = TextCache(limit=8)
+    loaded: list[str] = []
+
+    def load(name: str) -> str:
+        loaded.append(name)
+        return name * 4
+
+    cache.get("a", load)
+    cache.get("b", load)
+    cache.drop("a")
+    cache.drop("never there")
+    cache.get("c", load)  # there is room for it: "b" stays
+    assert (cache.held("a"), cache.held("b"), cache.held("c")) == (None, "bbbb", "cccc")
+    cache.get("a", load)
+    assert loaded == ["a", "b", "c", "a"]
+    assert cache.held("b") is None

@@ -404,6 +404,7 @@ class PostgresCollection:
 
         while not self._change(removed):
             pass  # a source came or went while its lock was waited for
+        self._texts.drop(document_id)
 
     def stored(self, document_ids: Sequence[str] | None = None) -> Iterator[StoredDocument]:
         with self._connections.streaming() as connection:
