@@ -188,7 +188,7 @@ class Number:
         return self.value, self.unit, self.bound
 
 
-@functools.lru_cache(maxsize=65536)
+@functools.lru_cache(maxsize=8192)
 def fold(word: str) -> str:
     """Case, accents, possessives and the dots of acronyms taken off; an acronym keeps its capitals."""
     word = word.replace("’", "'")
@@ -201,7 +201,7 @@ def fold(word: str) -> str:
     return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
 
 
-@functools.lru_cache(maxsize=65536)
+@functools.lru_cache(maxsize=8192)
 def term_of(word: str) -> str:
     """The folded stem of a content word; "" for a function word."""
     folded = fold(word)
