@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -183,21 +183,22 @@ class LocalCollection:
                 # The state is taken with the lock held, so that the vectors never are ahead of it.
                 reader = stack.enter_context(self._catalog.reading())
                 nearest = self._vectors.of(reader).search(vector, count)
-            return self.ranked(reader, query, vector, nearest, reader.lexical(query, count), top)
+            bm25 = reader.lexical(query, count, nearest)
+            return self.ranked(reader, vector, nearest, bm25, top)
 
     def ranked(
         self,
         reader: Reader,
-        query: str,
         vector: npt.NDArray[np.float32],
         nearest: Sequence[int],
-        lexical_best: dict[int, float],
+        bm25: Mapping[int, float],
         top: int,
     ) -> list[Hit]:
-        """The `top` best of two lists of candidates: each gets both scores, wherever it stood."""
-        found = reader.stored_passages({*nearest, *lexical_best})
-        unscored = [stored.id for stored in found if stored.id not in lexical_best]
-        bm25 = {**lexical_best, **reader.lexical_scores(query, unscored)}
+        """The `top` best of two lists of candidates, each with both scores.
+
+        `bm25` has the scores of its own candidates, and of those nearest in which a word occurs.
+        """
+        found = reader.stored_passages({*nearest, *bm25})
         # Rounded to what float32 can tell apart, so that equal passages tie.
         wide = vector.astype(np.float64)
         dense = np.round([float(wide @ stored.vector.astype(np.float64)) for stored in found], 6)

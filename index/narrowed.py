@@ -68,8 +68,10 @@ class Narrowed:
         count = candidates_for(top)
         with self._reading() as reader:
             nearest = reader.nearest(vector, count)
-            bm25 = reader.lexical_inside(query, count)
-            return self._collection.ranked(reader, query, vector, nearest, bm25, top)
+            best = reader.lexical_inside(query, count)
+            unscored = [number for number in nearest if number not in best]
+            bm25 = {**best, **reader.lexical_scores(query, unscored)}
+            return self._collection.ranked(reader, vector, nearest, bm25, top)
 
     def _further_down(self, query: str, top: int) -> list[Hit]:
         """Of a large part of the collection, enough stand among its best."""

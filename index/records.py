@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from index import lexical
+from index import bm25, lexical
+from index.bm25 import TOKENIZER
 from index.errors import CollectionDamaged, UnknownDocument
 from index.facts import put_facts
 from index.former import drop_former, is_back, keep_former, put_formers
@@ -34,8 +35,6 @@ from index.types import (
 
 _PASSAGE = "SELECT p.id, d.id, p.ordinal, p.start, p.end, p.heading, p.sentences, p.tokens"
 
-
-TOKENIZER = "tokenize='porter unicode61 remove_diacritics 2'"
 
 WORDS_TABLE = f"CREATE VIRTUAL TABLE passage_words USING fts5(heading, body, {TOKENIZER})"
 """The full-text index: derived, its row numbers are the passages'."""
@@ -215,32 +214,13 @@ class Reader:
         row = self._one(f"{_SOURCE} WHERE s.uri = ?", uri)
         return None if row is None else _stored_source(row)
 
-    def lexical(self, query: str, top: int) -> dict[int, float]:
-        """BM25 of the `top` best passages, larger is better; ties go to the passage stored earlier."""
-        match = lexical.question(query)
-        if match is None:
-            return {}
-        rows = self._all(
-            "SELECT rowid, -bm25(passage_words) FROM passage_words WHERE passage_words MATCH ?"
-            " ORDER BY bm25(passage_words), rowid LIMIT ?",
-            match,
-            top,
-        )
-        return dict(rows)
+    def lexical(self, query: str, top: int, also: Iterable[int] = ()) -> dict[int, float]:
+        """As `index.bm25.best`."""
+        return bm25.best(self._connection, query, top, also)
 
     def lexical_scores(self, query: str, ids: Iterable[int]) -> dict[int, float]:
-        """BM25 of those of `ids` in which a word of the query occurs."""
-        match = lexical.question(query)
-        if match is None:
-            return {}
-        # The plus keeps SQLite from asking the full-text index anew for every passage.
-        rows = self._all(
-            "SELECT rowid, -bm25(passage_words) FROM passage_words WHERE passage_words MATCH ?"
-            " AND +rowid IN (SELECT value FROM json_each(?))",
-            match,
-            json.dumps(list(ids)),
-        )
-        return dict(rows)
+        """As `index.bm25.scores`."""
+        return bm25.scores(self._connection, query, ids)
 
     def term_frequency(self, term: str) -> int:
         """In how many passages a term occurs, heading included; a term of several words as a phrase."""

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index import lexical
-from index.records import TOKENIZER
+from index.bm25 import TOKENIZER
 
 _KEPT = 100_000
 _AT_ONCE = 2_048
