@@ -30,7 +30,7 @@ from index.listing import list_documents, listed_document
 from index.narrowed import Narrowed
 from index.putting import Making, Prepared
 from index.recorded import RecordedEmbedder
-from index.records import Reader
+from index.records import Reader, as_stored
 from index.scopes import scopes
 from index.texts import TextCache
 from index.types import (
@@ -216,7 +216,9 @@ class LocalCollection:
 
     def document(self, document_id: str) -> Document:
         with self._catalog.reading() as reader:
-            return reader.document(document_id)
+            document = reader.document(document_id)
+        as_stored(document_id, document.text)
+        return document
 
     def passages(self, document_id: str) -> list[Passage]:
         with self._catalog.reading() as reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import sqlite3
@@ -103,11 +104,11 @@ class Reader:
         )
 
     def text(self, document_id: str) -> str:
-        """Raises UnknownDocument."""
+        """Raises UnknownDocument, and CollectionDamaged when it is not the text that the id belongs to."""
         row = self._one("SELECT text FROM documents WHERE id = ?", document_id)
         if row is None:
             raise _unknown(document_id)
-        return str(row[0])
+        return as_stored(document_id, str(row[0]))
 
     def made(self, document_id: str) -> str | None:
         """How the document's passages were made; None when it is not stored."""
@@ -401,6 +402,16 @@ class Writer(Reader):
             "DELETE FROM passage_words WHERE rowid IN (SELECT id FROM passages WHERE document = ?)", (key,)
         )
         self._connection.execute("DELETE FROM passages WHERE document = ?", (key,))
+
+
+def as_stored(document_id: str, text: str) -> str:
+    """The text, when the id is its own: SQLite notices no byte that has changed. Raises CollectionDamaged."""
+    if not hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest().startswith(document_id):
+        raise CollectionDamaged(
+            f"The text of document {document_id} is not the one that was stored: restore the collection, or "
+            "delete it and index the documents again."
+        )
+    return text
 
 
 _SOURCE = (
