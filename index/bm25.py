@@ -28,7 +28,7 @@ TOKENIZER = "tokenize='porter unicode61 remove_diacritics 2'"
 EXACT = 20_000
 """Passages of the largest collection in which none is passed over."""
 
-SCORED = 4_000
+SCORED = 2_000
 """Passages that are scored, if the telling words occur in no fewer; five times as many where few would do."""
 
 _FEW = 1_000  # passages that are scored without looking which words tell more
