@@ -281,6 +281,10 @@ class LocalCollection:
             passage_tokens=self._making.passage_tokens,
         )
 
+    def reach(self) -> None:
+        with self._catalog.reading() as reader:
+            reader.generation()
+
     def size(self) -> int:
         """Bytes of all files in the folder; one that goes while we look counts nothing."""
         total = 0

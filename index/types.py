@@ -373,6 +373,10 @@ class Collection(Searchable, Protocol):
         """Bytes on disk, what is derived included."""
         ...
 
+    def reach(self) -> None:
+        """Read next to nothing. Raises CollectionError where nothing can be read now."""
+        ...
+
     def writing(self) -> AbstractContextManager[None]:
         """Keep other writers out for several changes; each change is still a transaction of its own."""
         ...

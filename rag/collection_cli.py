@@ -23,17 +23,21 @@ def collection_group(home: Callable[[Any], Any], ready: Ready) -> click.Group:
         """List, copy, delete, export and import collections."""
 
     @collection.command("list")
+    @click.argument("url", metavar="[URL]", required=False)
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
     @home
-    def listed(as_json: bool, **flags: Any) -> int:
-        """List the collections under HOME."""
+    def listed(url: str | None, as_json: bool, **flags: Any) -> int:
+        """List the collections under HOME, or those of a database.
+
+        The database is that of URL, or that of the collection that the settings name.
+        """
         from rag import collection_commands  # heavy
 
-        settings, screen = ready(flags)
+        settings, screen = ready({**flags, "collection": url})
         return collection_commands.list_collections(settings, screen, as_json=as_json)
 
     @collection.command()
-    @click.argument("name", metavar="NAME")
+    @click.argument("name", metavar="NAME|URL")
     @click.option("-y", "--yes", "agreed", is_flag=True, help="Do not ask.")
     @home
     def delete(name: str, agreed: bool, **flags: Any) -> int:

@@ -7,12 +7,16 @@ import os
 import secrets
 import shutil
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 from index.archive import export_collection, import_collection, is_upload, read_manifest
 from index.catalog import FILE_NAME, Catalog
 from index.copying import copy_collection
+from index.engines.address import Address
+from index.engines.held import Held
+from index.engines.opening import collections_at, delete_at
 from index.errors import CollectionDamaged, CollectionError, FootnoteError, SchemaTooNew, UsageError
 from index.records import Totals
 from index.types import Collection
@@ -27,26 +31,30 @@ DONE = 0
 
 
 def list_collections(settings: Settings, screen: Screen, *, as_json: bool) -> int:
+    """Those of the database that the settings name, else those under HOME. Raises CollectionUnavailable."""
+    if settings.address is not None:
+        found = collections_at(settings.address)
+        place = f"the database of {settings.address}"
+        default = settings.address.collection
+    else:
+        found = list(_under_home(settings))
+        place = str(_collections(settings))
+        is_there = settings.collection_folder.parent == _collections(settings)
+        default = settings.collection_folder.name if is_there else ""
     rows = []
-    for folder in sorted(_collections(settings).glob(f"*/{FILE_NAME}")):
-        name = folder.parent.name
-        if name.startswith("."):
-            continue  # half imported, or half deleted
-        described: dict[str, object] = {"name": name, "bytes": _size(folder.parent)}
-        try:
-            totals = _totals(folder.parent)
-        except FootnoteError as error:
-            described["error"] = str(error)
-            held = visible(str(error))
+    for one in found:
+        described: dict[str, object] = {"name": one.name, "bytes": one.bytes}
+        if one.error:
+            described["error"] = one.error
         else:
-            described["documents"], described["passages"] = totals.documents, totals.passages
-            held = _held(totals.documents, totals.passages)
+            described["documents"], described["passages"] = one.documents, one.passages
         if as_json:
             screen.write(dumps(described) + "\n")
-        mark = " (default)" if folder.parent == settings.collection_folder else ""
-        rows.append((visible(name) + mark, in_bytes(_size(folder.parent)), held))
+        mark = " (default)" if one.name == default else ""
+        held = visible(one.error) or _held(one.documents, one.passages)
+        rows.append((visible(one.name) + mark, in_bytes(one.bytes), held))
     if not rows:
-        screen.note(f"There is no collection in {_collections(settings)}: make one with footnote index PATH.")
+        screen.note(f"There is no collection in {place}: make one with footnote index PATH.")
     if not as_json:
         widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
         for name, size, held in rows:
@@ -54,8 +62,22 @@ def list_collections(settings: Settings, screen: Screen, *, as_json: bool) -> in
     return DONE
 
 
+def _under_home(settings: Settings) -> Iterator[Held]:
+    for folder in sorted(path.parent for path in _collections(settings).glob(f"*/{FILE_NAME}")):
+        if folder.name.startswith("."):
+            continue  # half imported, or half deleted
+        try:
+            totals = _totals(folder)
+        except FootnoteError as error:
+            yield Held(folder.name, _size(folder), error=str(error))
+        else:
+            yield Held(folder.name, _size(folder), totals.documents, totals.passages)
+
+
 def delete_collection(settings: Settings, screen: Screen, *, agreed: bool) -> int:
     """With its uploaded files. Raises UsageError for a folder elsewhere, and where nobody agreed."""
+    if settings.address is not None:
+        return _delete_there(settings, settings.address, screen, agreed=agreed)
     folder = _own_folder(settings, "deleted")
     uploads = settings.uploads_folder
     try:
@@ -80,6 +102,24 @@ def delete_collection(settings: Settings, screen: Screen, *, agreed: bool) -> in
     for path in (gone, uploads):
         shutil.rmtree(path, ignore_errors=True)
     screen.write(f"deleted {visible(settings.collection)}\n")
+    return DONE
+
+
+def _delete_there(settings: Settings, address: Address, screen: Screen, *, agreed: bool) -> int:
+    """In a database, with what this machine has kept for it."""
+    try:
+        with open_recorded(settings) as collection:
+            stats = collection.stats()
+            held = f"{_held(stats.documents, stats.passages)}, {in_bytes(collection.size())}"
+    except (CollectionDamaged, SchemaTooNew) as error:
+        held = str(error)
+    if not agreed and not _agrees(f"Delete {address}: {held}? [y/N] ", screen):
+        screen.note("Nothing was deleted.")
+        return UsageError.exit_code
+    delete_at(address)
+    for path in (settings.collection_folder, settings.uploads_folder):
+        shutil.rmtree(path, ignore_errors=True)
+    screen.write(f"deleted {visible(str(address))}\n")
     return DONE
 
 

@@ -78,7 +78,7 @@ def _protect(app: FastAPI, state: ServerState) -> None:
             allow_headers=["*"],  # OpenAI's client sends a dozen of its own
             expose_headers=["X-Request-Id", "Retry-After"],
         )
-    app.add_middleware(Frame, metrics=state.metrics)
+    app.add_middleware(Frame, metrics=state.metrics, is_leaving=lambda: state.is_leaving)
 
 
 def _version() -> str:

@@ -52,6 +52,12 @@ class ServerSettings(BaseModel):
     grace_s: float = Field(
         10.0, ge=0, le=600, description="how long answers may take to end when it is stopped, in seconds"
     )
+    drain_s: float = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="how long it serves on after SIGTERM, no longer ready, so that a balancer sees it",
+    )
     slow_reader_s: float = Field(
         20.0, gt=0, le=600, description="a client that takes nothing for so long is cut off, in seconds"
     )

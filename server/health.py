@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from index.errors import UnknownModel
+from index.errors import CollectionError, CollectionUnavailable, UnknownModel
 from server.documented import errors
-from server.errors import NotReady
+from server.errors import NotReady, Stopping
 from server.state import ServerState
 
 QUOTING = "footnote-quote"
@@ -26,8 +26,16 @@ def health_router(state: ServerState) -> APIRouter:
 
     @router.get("/ready", summary="Can it answer?", responses=errors(503))
     async def ready() -> dict[str, str]:
+        if state.is_leaving:
+            raise Stopping("the server is being stopped: ask another one, or again when it is back")
         if state.not_ready is not None:
             raise NotReady(f"it cannot answer yet ({state.not_ready}): ask again in a moment")
+        try:
+            await state.reach()
+        except CollectionUnavailable:
+            raise
+        except CollectionError as error:
+            raise NotReady(f"it cannot answer ({error})") from error
         return {"status": "ready"}
 
     @router.get("/metrics", summary="What Prometheus reads", response_class=Response)

@@ -50,7 +50,11 @@ def address_of(listener: socket.socket) -> str:
 
 
 class Listening(uvicorn.Server):
-    """Tells the state as soon as a signal asks it to stop: who waits in the queue is told at once."""
+    """Tells the state as soon as a signal asks it to stop: who waits in the queue is told at once.
+
+    With `server.drain_s` the first signal only has it say that it is no longer ready; it serves on for so
+    long, and a second signal ends that.
+    """
 
     def __init__(self, state: ServerState) -> None:
         server = state.server
@@ -71,6 +75,7 @@ class Listening(uvicorn.Server):
         )
         self._state = state
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_draining = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -78,12 +83,28 @@ class Listening(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Of a signal, in the main thread, at any moment."""
+        if self._drains():
+            return
         super().handle_exit(sig, frame)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._state.stop)
 
     def stop(self) -> None:
         """As a signal would; from any thread."""
+        if not self._drains():
+            self._stop()
+
+    def _drains(self) -> bool:
+        """Whether it serves on for a while: of the first signal only."""
+        drain_s = self._state.server.drain_s
+        if self._is_draining or not drain_s or self._loop is None:
+            return False
+        self._is_draining = True
+        self._loop.call_soon_threadsafe(self._state.leave)
+        self._loop.call_soon_threadsafe(self._loop.call_later, drain_s, self._stop)
+        return True
+
+    def _stop(self) -> None:
         self.should_exit = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._state.stop)

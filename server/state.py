@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
-from index.errors import EndpointFailed, FootnoteError, ModelError
+from index.errors import CollectionUnavailable, EndpointFailed, FootnoteError, ModelError
 from index.remembered import RememberingEmbedder
 from rag.gate import Gate, load_gate
 from rag.session import Session
@@ -35,6 +35,9 @@ SEARCHING_THREADS = 2
 LOOK_AGAIN_S = 5.0
 """How often endpoints are looked at that did not answer."""
 
+REACH_S = 2.0
+"""How long the collection may take to answer before it counts as not there."""
+
 
 @dataclass(slots=True)
 class ServerState:
@@ -52,7 +55,10 @@ class ServerState:
     """Set when the grace time is over: who still answers breaks off."""
     not_ready: FootnoteError | None = field(default_factory=lambda: NotReady("the model is being loaded"))
     """Why the model cannot answer yet; None once it can."""
+    is_leaving: bool = False
+    """Whether it has been told to stop: who balances should send nobody any more."""
     _warming: asyncio.Task[None] | None = None  # held: the event loop itself does not
+    _reaching: asyncio.Task[None] | None = None
     _blocking: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
     )
@@ -84,6 +90,21 @@ class ServerState:
     ) -> T:
         """As `run`, for what looks for sources: uploads cannot keep it waiting. See `in_thread`."""
         return await in_thread(self._searching, work, *arguments, give_up=give_up)
+
+    async def reach(self) -> None:
+        """Look whether the collection can be read, once for all who want to know at the same time.
+
+        Raises CollectionError, and CollectionUnavailable where it takes longer than `REACH_S`.
+        """
+        if self._reaching is None or self._reaching.done():
+            self._reaching = asyncio.create_task(self.run(self.session.collection.reach))
+            # Looked at, so that nobody complains that nobody did.
+            self._reaching.add_done_callback(lambda task: task.cancelled() or task.exception())
+        looking = self._reaching
+        await asyncio.wait([looking], timeout=REACH_S)
+        if not looking.done():
+            raise CollectionUnavailable(f"the collection has not answered within {REACH_S:g} s: try again")
+        looking.result()
 
     async def warm_up(self) -> None:
         """Load what the first question would have to wait for."""
@@ -119,8 +140,13 @@ class ServerState:
         if not self.cut_off.is_set() and (self._warming is None or self._warming.done()):
             self._warming = asyncio.create_task(self.warm_up())
 
+    def leave(self) -> None:
+        """Say that it is no longer ready, and serve on. For the event loop's thread."""
+        self.is_leaving = True
+
     def stop(self) -> None:
         """Let nobody in any more; answers may end within the grace time. For the event loop's thread."""
+        self.is_leaving = True
         self.admission.stop()
         self.quoting.stop()
         asyncio.get_running_loop().call_later(self.server.grace_s, self.cut_off.set)

@@ -317,10 +317,11 @@ def test_the_command_and_the_server_say_it_and_go_on(
     saved.write_text(said[-1][1])
     said.append(footnote("check", "-c", url, "--citations", str(saved)))
     assert said[-1][:2] == (0, "[1] bridge, characters 70–107: stands\n")
-    for command in (("export", url, str(tmp_path / "x.tar")), ("delete", url, "--yes")):
-        said.append(footnote("collection", *command))
-        assert said[-1][0] == 2
-        assert "footnote collection copy" in said[-1][2]
+    said.append(footnote("collection", "export", url, str(tmp_path / "x.tar")))
+    assert said[-1][0] == 2
+    assert "footnote collection copy" in said[-1][2]
+    said.append(footnote("collection", "list", url))
+    assert f"{address_of(url).collection} (default)" in said[-1][1]
     settings = settings_for(tmp_path / "served").model_copy(update={"collection": url})
     with client_of(settings) as client:
         asked = {"question": "Who designed the bridge?", "mode": "quote"}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from index.check import Finding
 from index.config import IndexSettings
 from index.engines.address import Address
+from index.engines.held import Held
 from index.errors import CollectionError
 from index.types import Collection, CollectionStats, Embedder
 
@@ -37,6 +38,22 @@ def check_at(
     """As `index.check.check`, and what the collection holds."""
     with _engine(address).open_recorded(address) as collection:
         return collection.check(fingerprint, repair), collection.stats()
+
+
+def collections_at(address: Address) -> list[Held]:
+    """Every collection of the database that `address` names, by name. Raises CollectionUnavailable."""
+    _engine(address)
+    from index.engines import postgres_database  # imported as the engine is
+
+    return postgres_database.collections_of(address)
+
+
+def delete_at(address: Address) -> None:
+    """Delete the collection for good. Raises CollectionNotFound, CollectionLocked, CollectionUnavailable."""
+    _engine(address)
+    from index.engines import postgres_database
+
+    postgres_database.delete(address)
 
 
 def _engine(address: Address) -> type[PostgresCollection]:

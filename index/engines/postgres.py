@@ -258,6 +258,9 @@ class PostgresCollection:
             passage_tokens=self._making.passage_tokens,
         )
 
+    def reach(self) -> None:
+        self._connections.read(lambda connection: stored_settings(connection, self._address))
+
     def size(self) -> int:
         return self._connections.read(postgres_upkeep.size)
 
@@ -328,7 +331,7 @@ class PostgresCollection:
         self, items: Sequence[tuple[Document, Source]], on_embedded: Callable[[int], None] | None = None
     ) -> list[Change]:
         ids = [document.id for document, _ in items]
-        stored = self._connections.read(lambda connection: postgres_reader.read_made(connection, ids))
+        stored = self._connections.reread(lambda connection: postgres_reader.read_made(connection, ids))
         ready = self._making.prepared(items, stored, on_embedded)
         return [self._put(document, source, ready) for document, source in items]
 

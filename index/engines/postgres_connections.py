@@ -100,6 +100,11 @@ class Connections:
         with reported(self._address):
             return self._to_read().use(work)
 
+    def reread(self, work: Callable[[Connection], Result]) -> Result:
+        """As `read`, where changes go: for what a change depends on."""
+        with reported(self._address):
+            return self._rereading.use(work)
+
     def read_once(self, work: Callable[[Connection], Result]) -> Result:
         """As `read`, where `work` makes several statements that have to see one state."""
 
