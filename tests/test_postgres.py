@@ -392,6 +392,25 @@ def test_a_replica_is_read_and_changes_go_to_the_primary(
         assert port == replica.port
 
 
+def test_documents_are_added_before_a_replica_has_the_collection(
+    mortal: PostgresServer, mortal_url: str, replica: PostgresServer
+) -> None:
+    hosts = f"127.0.0.1:{replica.port},127.0.0.1:{mortal.port}"
+    both = mortal_url.replace(f"127.0.0.1:{mortal.port}", hosts) + "&target_session_attrs=prefer-standby"
+    run_sql(replica.url(), "SELECT pg_wal_replay_pause()")
+    try:
+        with made(both) as collection:
+            assert put(collection, "memory:a", "One text.") is Change.ADDED
+            with pytest.raises(CollectionNotFound):
+                collection.reach()
+            run_sql(replica.url(), "SELECT pg_wal_replay_resume()")
+            wait_until_followed(mortal, replica)
+            collection.reach()
+            assert found(collection, "text") == ["One text."]
+    finally:
+        run_sql(replica.url(), "SELECT pg_wal_replay_resume()")
+
+
 def test_a_name_may_have_capitals_blanks_and_dots(collection_url: str) -> None:
     name = address_of(collection_url).collection
     url = collection_url.replace(f"collection={name}", "collection=" + quote(f"My {name}.1"))
