@@ -407,6 +407,11 @@ def test_documents_are_added_before_a_replica_has_the_collection(
             wait_until_followed(mortal, replica)
             collection.reach()
             assert found(collection, "text") == ["One text."]
+        with (
+            made(both.replace(str(mortal.port), str(replica.port))) as collection,
+            pytest.raises(CollectionUnavailable, match="has no host that takes changes now"),
+        ):
+            put(collection, "memory:b", "Two texts.")
     finally:
         run_sql(replica.url(), "SELECT pg_wal_replay_resume()")
 

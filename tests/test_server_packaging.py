@@ -99,3 +99,15 @@ def test_the_unit_of_the_readme_is_sound(tmp_path: Path) -> None:
 def test_the_dockerfile_has_nothing_to_complain_of() -> None:
     checked = subprocess.run(["hadolint", ROOT / "server/Dockerfile"], capture_output=True, text=True)
     assert (checked.returncode, checked.stdout) == (0, "")
+
+
+def test_the_balancer_asks_whether_servers_are_ready(tmp_path: Path) -> None:
+    path = ROOT / "server/haproxy.cfg"
+    text = path.read_text(encoding="utf-8")
+    check = re.search(r"http-check send meth GET uri (\S+)", text)
+    assert check
+    with client_of(settings_for(tmp_path)) as client:
+        assert client.get(check[1]).status_code in {200, 503}
+    if (haproxy := shutil.which("haproxy")) is not None:
+        done = subprocess.run([haproxy, "-c", "-f", str(path)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

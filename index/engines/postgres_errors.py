@@ -56,6 +56,10 @@ def _translated(address: Address, error: psycopg.Error) -> CollectionError:
             "(in the URL, PGPASSWORD, or ~/.pgpass)."
         )
     if isinstance(error, errors.ReadOnlySqlTransaction) or _READ_ONLY in reason:
+        if "," in address.hosts:
+            return CollectionUnavailable(
+                f"{address} has no host that takes changes now: try again when its primary is back."
+            )
         return CollectionUnavailable(
             f"{address} is a replica that is only read: name the primary's host too, then changes go there."
         )
