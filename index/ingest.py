@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,33 +69,107 @@ def index_paths(
     that is gone is removed with all that it held. Raises UnreadableDocument for one that was never
     indexed either, before anything is changed, and CollectionLocked.
     """
+    named = look(collection, paths, settings)
+    files = named.files
+    run = _Run(collection, settings, on_event, total=len(files))
+    with collection.writing():
+        for file, root in files.items():
+            run.take(file, root)
+        run.flush()
+        removed = named.forget(collection)
+        collection.snapshot()
+    return named.report(run.changes, removed, run.failed)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What the paths that somebody named hold now, walked; `gone` are the URIs that a collection holds of
+    paths that are there no more."""
+
+    walks: tuple[tuple[Path, Walk], ...]
+    gone: frozenset[str]
+
+    @property
+    def files(self) -> dict[Path, str]:
+        """Each once, with the URI of the folder that it was found in, empty where it was named itself."""
+        found: dict[Path, str] = {}
+        for top, walked in self.walks:
+            root = top.as_uri() if top.is_dir() else ""
+            for file in walked.files:
+                found.setdefault(file, root)
+        return found
+
+    def forget(self, collection: Collection) -> int:
+        """Remove what has vanished; how many sources that were."""
+        vanished = self.gone.union(_vanished(collection, self.walks, {file.as_uri() for file in self.files}))
+        return sum(map(collection.remove, sorted(vanished)))
+
+    def report(
+        self, changes: Mapping[Change, int], removed: int, failed: Iterable[tuple[str, str]]
+    ) -> IngestReport:
+        return IngestReport(
+            added=changes[Change.ADDED],
+            updated=changes[Change.UPDATED],
+            unchanged=changes[Change.UNCHANGED],
+            removed=removed,
+            passed_over=sum(found.passed_over for _, found in self.walks),
+            ignored=sum(found.ignored for _, found in self.walks),
+            failed=(
+                *failed,
+                *((str(folder), _UNOPENED) for _, found in self.walks for folder in found.unopened),
+            ),
+        )
+
+
+def look(collection: Collection, paths: Sequence[Path], settings: IndexSettings) -> Named:
+    """Raises UnreadableDocument for a path that is not there, and of which the collection holds nothing."""
     # Each by itself: what a walk finds belongs to the folder that it started from.
     # As `walk` names files: without "..", which a URI would keep.
     tops = [Path(os.path.abspath(path)) for path in paths]
     gone = {top: held for top in tops if not os.path.lexists(top) and (held := _held(collection, top))}
-    walks = [(top, walk([top], settings.ignore)) for top in tops if top not in gone]
-    run = _Run(collection, settings, on_event, total=len({f for _, found in walks for f in found.files}))
-    with collection.writing():
-        for top, found in walks:
-            root = top.as_uri() if top.is_dir() else ""
-            for file in found.files:
-                run.take(file, root)
-        run.flush()
-        vanished = {*_vanished(collection, walks, run.seen), *itertools.chain(*gone.values())}
-        removed = sum(map(collection.remove, sorted(vanished)))
-        collection.snapshot()
-    return IngestReport(
-        added=run.changes[Change.ADDED],
-        updated=run.changes[Change.UPDATED],
-        unchanged=run.changes[Change.UNCHANGED],
-        removed=removed,
-        passed_over=sum(found.passed_over for _, found in walks),
-        ignored=sum(found.ignored for _, found in walks),
-        failed=(
-            *run.failed,
-            *((str(folder), _UNOPENED) for _, found in walks for folder in found.unopened),
-        ),
-    )
+    walks = tuple((top, walk([top], settings.ignore)) for top in tops if top not in gone)
+    return Named(walks, frozenset(itertools.chain(*gone.values())))
+
+
+def read_changed(
+    collection: Collection, file: Path, root: str, settings: IndexSettings
+) -> tuple[Document, Source] | None:
+    """The document to put, None when nothing changed. Raises DocumentError.
+
+    Size and time are taken first and the bytes hashed before they are read: a file that is written
+    meanwhile then looks changed to the next run, never unchanged.
+    """
+    uri = file.as_uri()
+    limit = settings.max_file_bytes
+    digest = ""
+    try:
+        found = file.stat()
+        if collection.unchanged(
+            uri,
+            size=found.st_size,
+            mtime_ns=found.st_mtime_ns,
+            readers_version=READERS_VERSION,
+            root=root,
+        ):
+            return None
+        if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
+            with file.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        # The reader knows best how to say it; where it gets through, the file is in motion.
+        read_path(file, max_bytes=limit)
+        raise UnreadableDocument(f"{file.name} was changed while it was read: index it again.") from error
+    if digest and collection.unchanged_bytes(
+        uri,
+        bytes_sha256=digest,
+        size=found.st_size,
+        mtime_ns=found.st_mtime_ns,
+        readers_version=READERS_VERSION,
+        root=root,
+    ):
+        return None
+    document = read_path(file, max_bytes=limit)
+    return document, Source(uri, digest, found.st_size, found.st_mtime_ns, READERS_VERSION, root)
 
 
 class _Run:
@@ -104,23 +178,20 @@ class _Run:
     def __init__(
         self, collection: Collection, settings: IndexSettings, on_event: OnProgress | None, total: int
     ) -> None:
-        self.seen: set[str] = set()
         self.changes = dict.fromkeys(Change, 0)
         self.failed: list[tuple[str, str]] = []
         self._collection = collection
         self._settings = settings
         self._on_event = on_event
         self._total = total
+        self._taken = 0
         self._passages = 0
         self._waiting: list[tuple[Document, Source]] = []
 
     def take(self, file: Path, root: str) -> None:
-        uri = file.as_uri()
-        if uri in self.seen:
-            return
-        self.seen.add(uri)
+        self._taken += 1
         try:
-            item = self._changed(file, uri, root)
+            item = read_changed(self._collection, file, root, self._settings)
         except DocumentError as error:
             self.failed.append((str(file), str(error)))
         else:
@@ -141,47 +212,10 @@ class _Run:
             self.changes[change] += 1
         self._report(0)
 
-    def _changed(self, file: Path, uri: str, root: str) -> tuple[Document, Source] | None:
-        """The document to put, None when nothing changed. Raises DocumentError.
-
-        Size and time are taken first and the bytes hashed before they are read: a file that is written
-        meanwhile then looks changed to the next run, never unchanged.
-        """
-        limit = self._settings.max_file_bytes
-        digest = ""
-        try:
-            found = file.stat()
-            if self._collection.unchanged(
-                uri,
-                size=found.st_size,
-                mtime_ns=found.st_mtime_ns,
-                readers_version=READERS_VERSION,
-                root=root,
-            ):
-                return None
-            if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
-                with file.open("rb") as content:
-                    digest = hashlib.file_digest(content, "sha256").hexdigest()
-        except OSError as error:
-            # The reader knows best how to say it; where it gets through, the file is in motion.
-            read_path(file, max_bytes=limit)
-            raise UnreadableDocument(f"{file.name} was changed while it was read: index it again.") from error
-        if digest and self._collection.unchanged_bytes(
-            uri,
-            bytes_sha256=digest,
-            size=found.st_size,
-            mtime_ns=found.st_mtime_ns,
-            readers_version=READERS_VERSION,
-            root=root,
-        ):
-            return None
-        document = read_path(file, max_bytes=limit)
-        return document, Source(uri, digest, found.st_size, found.st_mtime_ns, READERS_VERSION, root)
-
     def _report(self, embedded: int) -> None:
         self._passages += embedded
         if self._on_event is not None:
-            settled = len(self.seen) - len(self._waiting)
+            settled = self._taken - len(self._waiting)
             self._on_event(IngestProgress(settled, self._total, self._passages))
 
 

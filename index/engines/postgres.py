@@ -8,7 +8,7 @@ write at the same time.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -43,11 +43,12 @@ from index.engines.postgres_schema import (
     stored_settings,
     version_of,
 )
+from index.engines.postgres_writer import Ready
 from index.engines.terms import Terms, Tokenizer
 from index.errors import CollectionLocked, EmbedderMismatch, UnknownDocument, UsageError
 from index.filters import EVERYTHING, Filter
 from index.fusion import candidates_for
-from index.putting import Making, Prepared
+from index.putting import Making
 from index.recorded import RecordedEmbedder
 from index.texts import TextCache
 from index.types import (
@@ -290,6 +291,16 @@ class PostgresCollection:
         finally:
             self._alone.release()
 
+    @contextmanager
+    def among_writers(self) -> Iterator[None]:
+        """Keep those out who would keep others out, in this process or another; who writes goes on.
+
+        Raises CollectionLocked.
+        """
+        with self._connections.apart() as connection:
+            postgres_writer.stay(connection, self._address)
+            yield
+
     def _locked(self) -> CollectionLocked:
         return CollectionLocked(
             f"{self._address} is being written by another process: try again when it has ended."
@@ -330,35 +341,46 @@ class PostgresCollection:
     def put_all(
         self, items: Sequence[tuple[Document, Source]], on_embedded: Callable[[int], None] | None = None
     ) -> list[Change]:
+        return [self.put_ready(one) for one in self.made_ready(items, on_embedded)]
+
+    def made_ready(
+        self, items: Sequence[tuple[Document, Source]], on_embedded: Callable[[int], None] | None = None
+    ) -> list[Ready]:
+        """What `put_ready` takes, here or in another process: embedded, and nothing written."""
         ids = [document.id for document, _ in items]
         stored = self._connections.reread(lambda connection: postgres_reader.read_made(connection, ids))
-        ready = self._making.prepared(items, stored, on_embedded)
-        return [self._put(document, source, ready) for document, source in items]
+        return self._ready(items, stored, on_embedded)
 
-    def _put(self, document: Document, source: Source, ready: dict[str, Prepared]) -> Change:
-        while True:
-            found = ready.get(document.id)
-            terms = self._terms(document, found[0]) if found else []
-            change = self._change(
-                partial(self._commit, document=document, source=source, found=found, terms=terms)
-            )
-            if change is not None:
-                return change
-            # It was stored when they were prepared, and has been dropped since.
-            ready = self._making.prepared([(document, source)], {})
+    def put_ready(self, one: Ready) -> Change:
+        """Store a document whole, in one transaction; again and again, if need be, to the same end."""
+        while (change := self._change(partial(self._commit, one=one))) is None:
+            # It was stored when this was made ready, and has been dropped since.
+            (one,) = self._ready([(one.document, one.source)], {})
+        return change
+
+    def _ready(
+        self,
+        items: Sequence[tuple[Document, Source]],
+        stored: Mapping[str, str],
+        on_embedded: Callable[[int], None] | None = None,
+    ) -> list[Ready]:
+        found = self._making.prepared(items, stored, on_embedded)
+        terms = {
+            document.id: self._terms(document, found[document.id][0])
+            for document, _ in items
+            if document.id in found
+        }
+        return [
+            Ready(document, source, found.get(document.id), terms.get(document.id, []))
+            for document, source in items
+        ]
 
     def _terms(self, document: Document, passages: Sequence[Passage]) -> list[Terms]:
         return self._tokenizer.terms([(p.heading, document.text[p.start : p.end]) for p in passages])
 
-    def _commit(
-        self,
-        connection: Connection,
-        document: Document,
-        source: Source,
-        found: Prepared | None,
-        terms: Sequence[Terms],
-    ) -> Change | None:
+    def _commit(self, connection: Connection, one: Ready) -> Change | None:
         """None where the passages are needed and not there."""
+        document, source = one.document, one.source
         name, how = document.id, self._making.made(source.readers_version)
         postgres_writer.lock(connection, self._address, "source", [source.uri])
         before = postgres_reader.read_source(connection, postgres_bulk.digest_of(source.uri))
@@ -372,9 +394,9 @@ class PostgresCollection:
         if before is not None and same and before.source == source:
             return Change.UNCHANGED
         if not is_stored:
-            if found is None:
+            if one.found is None:
                 return None
-            postgres_writer.put_document(connection, document, how, *found, terms)
+            postgres_writer.put_document(connection, document, how, *one.found, one.terms)
         postgres_writer.put_source(connection, source, document.title, name)
         postgres_writer.changed(connection)
         return Change.UNCHANGED if same else Change.ADDED if before is None else Change.UPDATED

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from index import former
 from index.engines.address import Address
@@ -18,12 +19,31 @@ from index.engines.postgres_connections import Connection
 from index.engines.postgres_reader import folded_title
 from index.engines.postgres_texts import held
 from index.engines.terms import Terms
+from index.putting import Prepared
 from index.types import Document, Passage, Source, StoredFormer, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A document with all that is stored of it; `found` is None where its passages were there already.
+
+    `terms` has an entry for each passage.
+    """
+
+    document: Document
+    source: Source
+    found: Prepared | None
+    terms: Sequence[Terms]
 
 
 def keep_out(connection: Connection, address: Address) -> None:
     """Keep other writers out as long as this connection is there. Raises LockNotAvailable as `enter` does."""
     connection.execute("SELECT pg_advisory_lock(%s)", (_number("writer", address.collection),))
+
+
+def stay(connection: Connection, address: Address) -> None:
+    """As `enter`, as long as this connection is there."""
+    connection.execute("SELECT pg_advisory_lock_shared(%s)", (_number("writer", address.collection),))
 
 
 def enter(connection: Connection, address: Address) -> None:
