@@ -19,6 +19,7 @@
     │   ├── CollectionUnavailable 503           its database cannot be reached, or only read
     │   ├── ArchiveRefused        422           damaged, hostile, or no exported collection
     │   └── SchemaTooNew          500           written by a newer Footnote
+    ├── ClusterUnavailable        503  exit 1   a Ray cluster does not answer, or cannot go on
     └── ModelError                500  exit 4
         ├── UnknownModel          404           no such name in the catalogue, no such file
         ├── ModelUnavailable      503           known, not on disk, and not to be had now
@@ -129,6 +130,11 @@ class ArchiveRefused(CollectionError):
 
 class SchemaTooNew(CollectionError):
     code = "schema_too_new"
+
+
+class ClusterUnavailable(FootnoteError):
+    status = 503
+    code = "cluster_unavailable"
 
 
 class ModelError(FootnoteError):

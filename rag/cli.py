@@ -129,9 +129,10 @@ def cli() -> None:
 @cli.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-w", "--watch", "follows", is_flag=True, help="Then follow the paths until Ctrl-C.")
+@click.option("--ray", metavar="ADDRESS", help="Work on a Ray cluster: local, auto or HOST:PORT.")
 @_PLACES
 @_OFFLINE
-def index(paths: tuple[Path, ...], follows: bool, **flags: Any) -> int:
+def index(paths: tuple[Path, ...], follows: bool, ray: str | None, **flags: Any) -> int:
     """Index files and folders, or bring what is indexed up to date.
 
     Reads text, Markdown, HTML, PDF and DOCX. Folders are walked; hidden files and what .gitignore and
@@ -142,12 +143,15 @@ def index(paths: tuple[Path, ...], follows: bool, **flags: Any) -> int:
     With --watch it goes on and takes what is added, edited, renamed or deleted, once files have stopped
     changing. A folder that vanishes as a whole keeps what was indexed of it.
 
+    With --ray the machines of a cluster read and embed, into a collection in a database. Each has to see the
+    files under the same paths.
+
     Where the settings name an embedder on an endpoint elsewhere, all text is sent there.
     """
     from rag import commands  # heavy
 
     settings, screen = _ready(flags)
-    return commands.index(settings, screen, paths, follows=follows)
+    return commands.index(settings, screen, paths, follows=follows, ray=ray)
 
 
 @cli.command()

@@ -10,13 +10,14 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index.catalog import Catalog
 from index.check import check
-from index.engines.opening import check_at
-from index.errors import FootnoteError, ModelError, UnreadableDocument
+from index.engines.opening import Ingest, check_at, over_ray
+from index.errors import FootnoteError, ModelError, UnreadableDocument, UsageError
 from index.filters import Filter
 from index.models import CATALOGUE, ModelStatus, PullProgress
 from rag.chat import Chat, typed_lines
@@ -25,6 +26,7 @@ from rag.jsonform import answer_object, dumps, event_object
 from rag.present import AnswerView, PullView, Screen
 from rag.session import (
     Session,
+    embedder_of_actor,
     in_bytes,
     is_file,
     open_collection,
@@ -48,11 +50,19 @@ ANSWERED, FAILED, COLLECTION, MODEL, UNANSWERABLE = 0, 1, 3, 4, 5
 # -- index and check ----------------------------------------------------------------------------
 
 
-def index(settings: Settings, screen: Screen, paths: Sequence[Path], *, follows: bool = False) -> int:
+def index(
+    settings: Settings,
+    screen: Screen,
+    paths: Sequence[Path],
+    *,
+    follows: bool = False,
+    ray: str | None = None,
+) -> int:
     # The readers of PDF, DOCX and HTML take as long to import as all else that a question needs.
     from index.ingest import index_paths
     from rag.following import follow, not_read
 
+    ingest = None if ray is None else _over_ray(settings, ray, follows=follows)
     for path in paths:
         # Before a model is fetched for nothing.
         if not path.exists():
@@ -60,11 +70,12 @@ def index(settings: Settings, screen: Screen, paths: Sequence[Path], *, follows:
     with contextlib.ExitStack() as stack:
         with pulling(screen) as notify:
             embedder = opened(stack, open_embedder(settings, notify))
-            prepare_embedder(settings, embedder, notify)
+            if ingest is None:
+                prepare_embedder(settings, embedder, notify)
         collection = stack.enter_context(open_collection(settings, embedder, must_exist=False))
         try:
             with _indexing(screen) as on_event:
-                report = index_paths(collection, paths, settings.index, on_event)
+                report = (ingest or index_paths)(collection, paths, settings.index, on_event)
         except KeyboardInterrupt:
             screen.note("Interrupted. What was finished is kept; the same command goes on from there.")
             raise
@@ -75,6 +86,18 @@ def index(settings: Settings, screen: Screen, paths: Sequence[Path], *, follows:
         if follows:
             follow(settings, screen, collection, paths, said=report.failed)
     return FAILED if report.failed else ANSWERED
+
+
+def _over_ray(settings: Settings, ray: str, *, follows: bool) -> Ingest:
+    """As `index_paths`, over the cluster at this address. Raises UsageError where that cannot be."""
+    if settings.address is None:
+        raise UsageError(
+            "--ray needs a collection in a database, which all machines reach: name one with "
+            "-c postgresql://HOST/DATABASE"
+        )
+    if follows:
+        raise UsageError("--watch follows folders from one machine, and --ray works on many: use one of them")
+    return over_ray(ray, settings.address, partial(embedder_of_actor, settings))
 
 
 @contextlib.contextmanager

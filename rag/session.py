@@ -80,6 +80,11 @@ def prepare_embedder(settings: Settings, embedder: Embedder, notify: Notify = _s
         embedder.prepare(lambda message: notify(PullProgress(name, "store", message)))
 
 
+def embedder_of_actor(settings: Settings) -> Embedder:
+    """As `open_embedder`, with one core: another process runs beside it for each of the others."""
+    return open_embedder(settings.model_copy(update={"rag": settings.rag.model_copy(update={"threads": 1})}))
+
+
 def open_generator(settings: Settings, notify: Notify = _silent) -> Generator:
     """The chat model of the settings, fetched where it has to be, its process not yet started."""
     spec = settings.rag.model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from index.check import Finding
@@ -13,6 +14,10 @@ from index.types import Collection, CollectionStats, Embedder
 
 if TYPE_CHECKING:
     from index.engines.postgres import PostgresCollection
+    from index.ingest import IngestReport
+
+Ingest = Callable[..., "IngestReport"]
+"""As `index.ingest.index_paths`."""
 
 _PARTS = ("psycopg", "pgvector")
 
@@ -54,6 +59,18 @@ def delete_at(address: Address) -> None:
     from index.engines import postgres_database
 
     postgres_database.delete(address)
+
+
+def over_ray(cluster: str, address: Address, open_embedder: Callable[[], Embedder]) -> Ingest:
+    """`index.ingest.index_paths` over the machines of a Ray cluster, into the collection at this address.
+
+    `open_embedder` is sent to the machines. Raises UsageError where Ray is not installed, and for an address
+    that is none.
+    """
+    _engine(address)
+    from index.engines.ray_ingest import OverRay  # with the drivers, and the readers of files
+
+    return OverRay(cluster, address, open_embedder)
 
 
 def _engine(address: Address) -> type[PostgresCollection]:
