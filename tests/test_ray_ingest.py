@@ -277,3 +277,13 @@ def test_a_file_that_kills_who_reads_it_is_reported_and_the_rest_goes_on(
     assert found["added"] == 20
     (folder / "bad.txt").unlink()
     assert_as_on_one_machine(collection_url, folder)
+
+
+@needs_ray
+def test_local_makes_a_cluster_for_one_run(collection_url: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "texts", 3)
+    command = ["index", "--ray", "local", "-c", collection_url, str(folder)]
+    process = cli_home.start(tmp_path / "home", *command, variables=environment())
+    out, err = process.communicate(timeout=WAITED_S)
+    assert (process.returncode, err.decode()) == (0, "")
+    assert out == b"3 added, 0 updated, 0 unchanged, 0 removed, 0 passed over\n"
