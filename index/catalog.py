@@ -31,6 +31,9 @@ LOCK_NAME = "writer.lock"
 LOCK_SECONDS = 2.0
 """How long a writer waits for another one to end."""
 
+MOST_IDLE = 4
+"""So many connections are kept for who comes next; more that a busy moment has opened are closed after it."""
+
 APPLICATION_ID = 0x464E5445
 """In the file's header: "FNTE", so that another program's database is not taken for ours."""
 
@@ -95,7 +98,8 @@ class Catalog:
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
         self.path = folder / FILE_NAME
-        self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        # The last one used is taken first: each has a cache of its own, which those left alone do not fill.
+        self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue(MOST_IDLE)
         self._lock = FileLock(folder / LOCK_NAME, timeout=LOCK_SECONDS)
         self._closed = False
         if not create and not self.path.is_file():
@@ -175,7 +179,10 @@ class Catalog:
             if self._closed or connection.in_transaction:
                 connection.close()
             else:
-                self._idle.put(connection)
+                try:
+                    self._idle.put_nowait(connection)
+                except queue.Full:
+                    connection.close()
 
     def _mode(self) -> str:
         if os.access(self.path.parent, os.W_OK):

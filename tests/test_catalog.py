@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import index.catalog
-from index.catalog import APPLICATION_ID, FILE_NAME, MIGRATIONS, Catalog
+from index.catalog import APPLICATION_ID, FILE_NAME, MIGRATIONS, MOST_IDLE, Catalog
 from index.errors import (
     CollectionDamaged,
     CollectionError,
@@ -404,3 +405,17 @@ def test_a_closed_catalogue_says_so(catalog: Catalog) -> None:
     catalog.close()
     with pytest.raises(CollectionError, match="closed"), catalog.reading():
         pass
+
+
+def test_connections_that_a_busy_moment_opened_are_closed_after_it(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path, create=True)
+    with ExitStack() as busy:
+        for _ in range(3 * MOST_IDLE):
+            busy.enter_context(catalog.reading())
+    assert catalog._idle.qsize() == MOST_IDLE
+    with catalog.connection() as last:
+        pass
+    with catalog.connection() as again:
+        assert again is last  # its cache is warm; those of the others stay empty
+    catalog.close()
+    assert catalog._idle.qsize() == 0
