@@ -6,6 +6,7 @@ without reading texts. Tags are a value each.
 
 from __future__ import annotations
 
+import datetime
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -32,7 +33,7 @@ MIGRATION = (
     f" WHERE m.key IN {TAGS!r} AND trim(t.value, ' #') <> ''",
 )
 
-_DATED = re.compile(r"(\d{4})(?:([-/.]?)(\d\d)(?:\2(\d\d))?)?(?=[T\s]|$)")
+_DATED = re.compile(r"(\d{4})(?:([-/.]?)(\d\d)(?:\2(\d\d))?)?(?=[T\s]|$)", re.ASCII)
 
 
 def facts_of(metadata: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -60,6 +61,8 @@ def iso_date(written: str) -> str | None:
     if match is None:
         return None
     year, _, month, day = match.groups()
-    if (month and not 1 <= int(month) <= 12) or (day and not 1 <= int(day) <= 31):
+    try:
+        datetime.date(int(year), int(month or 1), int(day or 1))
+    except ValueError:
         return None
     return "-".join(part for part in (year, month, day) if part)

@@ -85,6 +85,9 @@ def test_tags_are_one_kind_whatever_they_are_called() -> None:
         ("2024", "2024"),
         ("2024-13-01", None),
         ("2024-12-32", None),
+        ("2024-02-30", None),
+        ("2024-00", None),
+        ("٢٠٢٤", None),  # digits, though not those of a date
         ("2024-03/05", None),
         ("20245", None),
         ("5 March 2024", None),
