@@ -201,8 +201,11 @@ class Session:
             self._process.leave(prompt)
 
     def let_go(self) -> None:
-        """End what is under way on endpoints, which may say nothing for long; they can be asked no more."""
+        """End what is under way on endpoints and in the model's process, which may say nothing for long, as
+        while a model is loaded. They can be asked no more."""
         self._elsewhere.close()
+        if self._process is not None:
+            self._process.close()
 
     def close(self) -> None:
         self._closing.close()

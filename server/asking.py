@@ -51,20 +51,21 @@ async def answering(
     """
     for attempts_left in reversed(range(ATTEMPTS)):
         has_begun = False
+        course = Course(state, asked)
         try:
-            async with contextlib.aclosing(_attempt(state, asked)) as events:
+            async with contextlib.aclosing(_attempt(state, asked, course)) as events:
                 async for event in events:
                     has_begun = is_shown
                     yield event
             return
-        except DocumentsChanged:
+        except DocumentsChanged as error:
             # Nothing was said yet of a document that is no more: the others are looked at instead.
             if has_begun or not attempts_left:
+                course.failed(error)
                 raise
 
 
-async def _attempt(state: ServerState, asked: Asked) -> AsyncGenerator[AnswerEvent]:
-    course = Course(state, asked)
+async def _attempt(state: ServerState, asked: Asked, course: Course) -> AsyncGenerator[AnswerEvent]:
     try:
         async with contextlib.aclosing(course.events()) as events:
             async for event in events:
@@ -74,9 +75,10 @@ async def _attempt(state: ServerState, asked: Asked) -> AsyncGenerator[AnswerEve
         if state.cut_off.is_set():
             raise Stopping("the server is being stopped: ask again when it is back") from None
         raise
+    except DocumentsChanged:
+        raise  # it is one question, however often it is asked: whoever gives up counts it
     except FootnoteError as error:
-        state.metrics.refused.labels(error.code).inc()
-        course.end("failed")
+        course.failed(error)
         if isinstance(error, QuestionError):
             error.param = asked.param
         if isinstance(error, UnknownFilter):
@@ -215,6 +217,10 @@ class Course:
                 # Not out of memory: the model itself has answered.
                 self._state.not_ready = None
             self.end(event.answer.status, event.answer)
+
+    def failed(self, error: FootnoteError) -> None:
+        self._state.metrics.refused.labels(error.code).inc()
+        self.end("failed")
 
     def end(self, outcome: str, answer: Answer | None = None) -> None:
         """One line in the log, without the question unless that is asked for."""

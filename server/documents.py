@@ -222,10 +222,15 @@ def documents_router(state: ServerState) -> APIRouter:
             await shelf.remove(document_id, state.run)
         except CollectionLocked as error:
             return _refusal(error)
-        # What is just being read could be saved after its document has gone.
-        await state.model.forget(document_id)
         await state.run(shelf.drop_readings)
+        # What is just being read could be saved after its document has gone. Who removes it waits for that no
+        # longer than it takes to stop reading: the model may be busy with an answer, or be loaded.
+        await state.soon(forgotten(document_id))
         return Response(status_code=204)
+
+    async def forgotten(document_id: str) -> None:
+        await state.model.forget(document_id, idle=state.admission.is_idle)
+        await state.run(shelf.drop_readings)
 
     @router.get(
         "/api/scopes",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from index.errors import CollectionError, CollectionUnavailable, UnknownModel
 from server.documented import errors
 from server.errors import NotReady, Stopping
+from server.security import is_authorised
 from server.state import ServerState
 
 QUOTING = "footnote-quote"
@@ -25,17 +26,20 @@ def health_router(state: ServerState) -> APIRouter:
         return {"status": "alive"}
 
     @router.get("/ready", summary="Can it answer?", responses=errors(503))
-    async def ready() -> dict[str, str]:
+    async def ready(request: Request) -> dict[str, str]:
         if state.is_leaving:
             raise Stopping("the server is being stopped: ask another one, or again when it is back")
+        # Why names files, hosts and what a process said last: not to whoever comes by.
+        says_why = is_authorised(request)
         if state.not_ready is not None:
-            raise NotReady(f"it cannot answer yet ({state.not_ready}): ask again in a moment")
+            why = f" ({state.not_ready})" if says_why else ""
+            raise NotReady(f"it cannot answer yet{why}: ask again in a moment")
         try:
             await state.reach()
-        except CollectionUnavailable:
-            raise
+        except CollectionUnavailable as error:
+            raise error if says_why else CollectionUnavailable("the database cannot be reached") from None
         except CollectionError as error:
-            raise NotReady(f"it cannot answer ({error})") from error
+            raise NotReady(f"it cannot answer ({error})" if says_why else "it cannot answer") from error
         return {"status": "ready"}
 
     @router.get("/metrics", summary="What Prometheus reads", response_class=Response)

@@ -17,12 +17,16 @@ Arguments = TypeVarTuple("Arguments")
 class ModelThread:
     """Runs what needs the model, in order. What is worth reading ahead is read while nobody asks.
 
-    A reading is stopped by the next question and taken up again after it.
+    A reading is stopped by the next question and taken up again after it. None is begun of a document of
+    which `is_there` says, in the model's thread, that it has gone.
     """
 
-    def __init__(self, generator: Generator | None, *, read_ahead: bool) -> None:
+    def __init__(
+        self, generator: Generator | None, *, read_ahead: bool, is_there: Callable[[str], bool]
+    ) -> None:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._ahead = ReadAhead(generator) if generator and read_ahead else None
+        self._is_there = is_there
         self._unfinished: Prompt | None = None  # of the model's thread
 
     async def run(
@@ -49,10 +53,11 @@ class ModelThread:
         if self._ahead is not None:
             await self.run(self._answered, unread, idle)
 
-    async def forget(self, document_id: str) -> None:
-        """Do not read a document that is being deleted; returns when it is certain."""
+    async def forget(self, document_id: str, *, idle: bool) -> None:
+        """Do not read a document that has been deleted; returns when it is certain. When nobody asks, go on
+        with what was being read of another one."""
         if self._ahead is not None:
-            await self.run(self._forget, document_id)
+            await self.run(self._forget, document_id, idle)
 
     def close(self) -> None:
         """Waits for what runs."""
@@ -70,10 +75,12 @@ class ModelThread:
         self._unfinished = unread or self._unfinished
         if idle and self._unfinished is not None:
             prompt, self._unfinished = self._unfinished, None
-            self._ahead.begin(prompt)
+            # Removed while the question was answered that left it unread: who removed it looked before.
+            if self._is_there(prompt.document_id):
+                self._ahead.begin(prompt)
 
-    def _forget(self, document_id: str) -> None:
+    def _forget(self, document_id: str, idle: bool) -> None:
         self._stop()
         if self._unfinished is not None and self._unfinished.document_id == document_id:
             self._unfinished = None
-        self._answered(None, True)
+        self._answered(None, idle=idle)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 from index.errors import CollectionUnavailable, EndpointFailed, FootnoteError, ModelError
 from index.remembered import RememberingEmbedder
+from index.types import Collection
+from rag.errors import WorkerFailed
 from rag.gate import Gate, load_gate
 from rag.session import Session
 from server.admission import Admission
@@ -34,6 +37,12 @@ SEARCHING_THREADS = 2
 
 LOOK_AGAIN_S = 5.0
 """How often endpoints are looked at that did not answer."""
+
+LOAD_AGAIN_S = (5.0, 60.0)
+"""A model whose process died as it was loaded is loaded again after so long; twice as long each time."""
+
+SOON_S = 1.0
+"""What is to be done soon is waited for so long."""
 
 REACH_S = 2.0
 """How long the collection may take to answer before it counts as not there."""
@@ -59,6 +68,8 @@ class ServerState:
     """Whether it has been told to stop: who balances should send nobody any more."""
     _warming: asyncio.Task[None] | None = None  # held: the event loop itself does not
     _reaching: asyncio.Task[None] | None = None
+    _load_again_s: float = LOAD_AGAIN_S[0]
+    _under_way: set[asyncio.Task[None]] = field(default_factory=set)
     _blocking: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
     )
@@ -106,6 +117,19 @@ class ServerState:
             raise CollectionUnavailable(f"the collection has not answered within {REACH_S:g} s: try again")
         looking.result()
 
+    async def soon(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have this done, whoever goes away meanwhile; what takes long is not waited for to its end."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._done)
+        await asyncio.wait([task], timeout=SOON_S)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.cut_off.is_set():
+            LOG.error("unexpected", exc_info=error)
+
     async def warm_up(self) -> None:
         """Load what the first question would have to wait for."""
         try:
@@ -113,6 +137,11 @@ class ServerState:
         except EndpointFailed as error:
             self.not_ready = error
             asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._warm_up_again)
+        except WorkerFailed as error:
+            # Where /ready decides who is asked, no question would ever come that loads it.
+            self.not_ready = error
+            asyncio.get_running_loop().call_later(self._load_again_s, self._warm_up_again)
+            self._load_again_s = min(2 * self._load_again_s, LOAD_AGAIN_S[1])
         except FootnoteError as error:
             self.not_ready = error
         except Exception as error:
@@ -120,6 +149,7 @@ class ServerState:
             self.not_ready = UNEXPECTED
         else:
             self.not_ready = None
+            self._load_again_s = LOAD_AGAIN_S[0]
 
     def _load(self) -> None:
         embedder = self.session.embedder
@@ -152,6 +182,7 @@ class ServerState:
         asyncio.get_running_loop().call_later(self.server.grace_s, self.cut_off.set)
 
     def close(self) -> None:
+        """Waits for the threads made here, the event loop with it: for as long as it takes to break off."""
         self.cut_off.set()
         self.session.let_go()
         self.model.close()
@@ -170,7 +201,19 @@ def make_state(settings: ServeSettings, session: Session, *, key: ApiKey | None 
         key=key,
         admission=admission,
         quoting=quoting,
-        model=ModelThread(session.generator, read_ahead=settings.rag.read_ahead),
+        model=ModelThread(
+            session.generator,
+            read_ahead=settings.rag.read_ahead,
+            is_there=partial(_is_there, session.collection),
+        ),
         metrics=Metrics(waiting=lambda: admission.waiting, active=lambda: admission.active),
         gate=load_gate(settings.rag.gate),
     )
+
+
+def _is_there(collection: Collection, document_id: str) -> bool:
+    try:
+        collection.listed(document_id)
+    except FootnoteError:
+        return False
+    return True
