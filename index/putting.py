@@ -12,6 +12,8 @@ from index.types import Document, Embedder, Passage, Source, StoredSource, Vecto
 
 Prepared = tuple[list[Passage], Vectors]
 
+_COUNTED_AT_ONCE = 1_024  # sentences
+
 
 @dataclass(frozen=True, slots=True)
 class Making:
@@ -32,15 +34,25 @@ class Making:
     ) -> dict[str, Prepared]:
         """By id, what is to be stored of those documents that are not stored as they would be now.
 
-        `stored` says how the documents that are there were made, by id.
+        `stored` says how the documents that are there were made, by id. `on_embedded` is also called, with 0,
+        while they are split.
         """
+
+        def count_tokens(texts: Sequence[str]) -> list[int]:
+            counted: list[int] = []
+            for start in range(0, len(texts), _COUNTED_AT_ONCE):
+                if on_embedded is not None:
+                    on_embedded(0)  # whoever wants to stop need not wait until a large text is split
+                counted += self.embedder.count_tokens(texts[start : start + _COUNTED_AT_ONCE])
+            return counted
+
         found: dict[str, list[Passage]] = {}
         texts: list[str] = []
         for document, source in items:
             name = document.id
             if name in found or stored.get(name) == self.made(source.readers_version):
                 continue
-            found[name] = passages(document, count_tokens=self.embedder.count_tokens, max_tokens=self._limit)
+            found[name] = passages(document, count_tokens=count_tokens, max_tokens=self._limit)
             texts.extend(embedded_text(passage, document.text) for passage in found[name])
         vectors = unit_vectors(self.embedder, texts, on_embedded)
         ends = accumulate(len(one) for one in found.values())

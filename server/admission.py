@@ -73,8 +73,7 @@ class Admission:
             raise _stopped()
         if self._inside >= self._slots + self._queue:
             raise TooBusy(
-                f"{self._active} questions are being answered and {self.waiting} wait, which is the most: "
-                "ask again later",
+                f"{self._inside} questions are being answered or wait, which is the most: ask again later",
                 self.retry_after_s,
             )
         self._inside += 1

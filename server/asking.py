@@ -231,7 +231,7 @@ class Course:
         noted: dict[str, object] = {
             "request_id": self._asked.request_id,
             "outcome": outcome,
-            "mode": self._asked.mode,
+            "mode": "compose" if self._composes else "quote",
             "waited_ms": round(self._waited_s * 1000),
             "evidence_ms": round(self._evidence_s * 1000),
             "total_ms": round(self._elapsed_s() * 1000),

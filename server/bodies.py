@@ -52,6 +52,8 @@ class BodyCheck:
 
     async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
+        if (packed := headers.get("content-encoding", "identity").strip().lower()) not in {"", "identity"}:
+            raise UnsupportedMedia(f"the body is packed with {packed}: send it as it is")
         kind = _media_type(headers.get("content-type", ""))
         if scope["method"] == "DELETE" and kind == "":
             await self._app(scope, _bounded(receive, self._json_bytes), send)

@@ -62,6 +62,7 @@ def open_shelf(state: ServerState) -> Shelf:
         open_readings(state.settings),
         Parser(seconds=state.server.parse_s),
         max_file_bytes=state.settings.index.max_file_bytes,
+        cut_off=state.cut_off,
     )
 
 

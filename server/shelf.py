@@ -92,7 +92,9 @@ class Shelf:
         parser: Parser,
         *,
         max_file_bytes: int,
+        cut_off: threading.Event,
     ) -> None:
+        """`cut_off` is set when a server that is being stopped waits no longer for what is under way."""
         self.folder = folder
         self._collection = collection
         self._readings = readings
@@ -103,7 +105,7 @@ class Shelf:
         self._bringing = 0
         self._saving: asyncio.TimerHandle | None = None
         self._is_saved = True
-        self._closing = threading.Event()
+        self._cut_off = cut_off
 
     @contextlib.contextmanager
     def receiving(self) -> Iterator[None]:
@@ -117,7 +119,15 @@ class Shelf:
             self._bringing -= 1
 
     async def add(self, file: Received, *, title: str = "") -> Shelved:
-        """Read, embed and keep one file. Raises DocumentError, CollectionError and CollectionBusy."""
+        """Read, embed and keep a file. Raises DocumentError, CollectionError, CollectionBusy, Stopping."""
+        try:
+            return await self._added(file, title)
+        except asyncio.CancelledError:
+            if self._cut_off.is_set():  # what reads a file does not look up before it has read it
+                raise _stopping() from None
+            raise
+
+    async def _added(self, file: Received, title: str) -> Shelved:
         source = Source(file.uri, file.sha256, file.size, 0, READERS_VERSION)
         found = await self._reading.run(lambda: self._read(file, source, title))
         if isinstance(found, Shelved):
@@ -154,7 +164,7 @@ class Shelf:
 
     def close(self) -> None:
         """End what is being read and what is being embedded, and save the vectors."""
-        self._closing.set()
+        self._cut_off.set()
         if self._saving is not None:
             self._saving.cancel()
         self._parser.close()
@@ -162,10 +172,10 @@ class Shelf:
         self._embedding.close()
         self._save()
 
-    def _go_on(self, _: int) -> None:
-        """Between two batches of passages. Raises Stopping."""
-        if self._closing.is_set():
-            raise Stopping("the server is being stopped: send the file again when it is back")
+    def _go_on(self, _: int = 0) -> None:
+        """Before a file is read, and between two batches of passages. Raises Stopping."""
+        if self._cut_off.is_set():
+            raise _stopping()
 
     def _note_change(self) -> None:
         """In the event loop: the vectors are saved once nothing changes any more."""
@@ -183,6 +193,7 @@ class Shelf:
 
     def _read(self, file: Received, source: Source, title: str) -> Shelved | Document:
         """The document in a file; or what is there already, and need not be read again."""
+        self._go_on()
         known = self._known(source, title)
         if known is not None:
             if not self.folder.holds(file.uri):
@@ -223,3 +234,7 @@ class Shelf:
         except UnknownDocument:
             return False
         return True
+
+
+def _stopping() -> Stopping:
+    return Stopping("the server is being stopped: send the file again when it is back")

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from asked_server import running
 from reader_checks import lines, make_pdf
 from served import BASE, client_of, listening, settings_for, state_of, upload
 from small_collection import PORT, ZOO
@@ -474,13 +475,40 @@ def test_a_server_that_ends_does_not_wait_for_a_long_document(
         adding.start()
         assert embedder.begun.acquire(timeout=30)
         ending.start()
-        assert shelf._closing.wait(30)
+        assert state.cut_off.wait(30)
         embedder.let.set()
         adding.join(30)
         ending.join(30)
         assert raised == [Stopping]
         assert not embedder.begun.acquire(blocking=False)  # the first batch was the last
         assert state.session.collection.documents() == []
+
+
+def test_an_upload_that_is_embedded_when_the_server_ends_is_told_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = HeldEmbedder()
+    monkeypatch.setattr("rag.session.HashEmbedder", lambda: embedder)
+    long = "\n\n".join(f"Sentence number {number} of a long text." for number in range(1_000)).encode()
+    with state_of(settings_for(home, grace_s=0.1)) as state, running(state) as (client, server):
+        said: list[Any] = []
+        files = [("files", (f"{number}.txt", long + b"%d" % number)) for number in range(2)]
+        sending = [
+            threading.Thread(target=lambda one=one: said.append(client.post("/api/documents", files=[one])))
+            for one in files
+        ]
+        for thread in sending:
+            thread.start()
+        assert embedder.begun.acquire(timeout=30)
+        server.stop()
+        assert state.cut_off.wait(30)
+        embedder.let.set()
+        for thread in sending:
+            thread.join(30)
+        for response in said:
+            error = response.json()["error"]
+            assert (response.status_code, error["code"]) == (503, "stopping")
+        assert len(said) == 2
 
 
 def test_a_server_that_ends_saves_its_vectors(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import os
@@ -161,6 +162,15 @@ def test_a_key_that_no_header_carries_is_refused(key: str) -> None:
 
 def test_a_key_shows_itself_nowhere() -> None:
     assert KEY not in repr(ApiKey.of(KEY))
+
+
+@pytest.mark.parametrize("path", ["/api/ask", "/v1/chat/completions", "/api/documents"])
+def test_a_packed_body_is_not_unpacked(client: TestClient, path: str) -> None:
+    packed = gzip.compress(b'{"question": "Where?"}')
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    response = client.post(path, content=packed, headers=headers)
+    assert response.status_code == 415
+    assert "gzip" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
