@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _SPECIAL_TOKENS = 2
 """[CLS] and [SEP], which every text that is embedded gets in addition."""
 
+_PADDED = 16
+"""Characters by which texts may always differ that are embedded together: a batch of its own costs more."""
+
 _COUNTED_AT_ONCE = 1_024
 
 EMBEDDED_AT_ONCE = 64
@@ -138,8 +141,7 @@ class SentenceTransformerEmbedder:
         """
         vectors = np.zeros((len(texts), self._dimension), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        for first in range(0, len(order), self._batch_size):
-            rows = order[first : first + self._batch_size]
+        for rows in _batches(order, [len(text) for text in texts], self._batch_size):
             vectors[rows] = self._loaded_encoder().encode([texts[i] for i in rows])
         return vectors
 
@@ -264,6 +266,21 @@ class HashEmbedder:
                 row[0] = 1.0
         unit: Vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
         return unit
+
+
+def _batches(order: Sequence[int], lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """`order`, by length, in parts of at most `most`, none of which is padded by much more than a quarter.
+
+    The sentences of one question differ in length: in one batch half of what is computed would be padding.
+    """
+    batch: list[int] = []
+    for index in order:
+        if len(batch) == most or (batch and lengths[index] > 1.25 * lengths[batch[0]] + _PADDED):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
 
 
 _WORD = re.compile(r"\w+")

@@ -13,7 +13,13 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from index.embed import EMBEDDED_AT_ONCE, HashEmbedder, SentenceTransformerEmbedder, unit_vectors
+from index.embed import (
+    EMBEDDED_AT_ONCE,
+    HashEmbedder,
+    SentenceTransformerEmbedder,
+    _batches,
+    unit_vectors,
+)
 from index.errors import ModelDamaged, ModelUnavailable, ModelUnsuitable
 from index.types import Vectors
 
@@ -246,3 +252,17 @@ class Faulty(HashEmbedder):
 def test_vectors_that_break_the_protocol_are_refused(rows: list[list[float]]) -> None:
     with pytest.raises(ModelUnsuitable, match="hash-2"):
         unit_vectors(Faulty(np.array(rows, dtype=np.float32)), ["one"])
+
+
+def test_texts_of_like_length_share_a_batch_and_none_is_padded_much() -> None:
+    lengths = [300, 10, 12, 290, 100, 101, 102, 103, 30]
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    batches = list(_batches(order, lengths, 3))
+    assert [[lengths[index] for index in batch] for batch in batches] == [
+        [10, 12],
+        [30],
+        [100, 101, 102],
+        [103],
+        [290, 300],
+    ]
+    assert list(_batches([], [], 3)) == []
