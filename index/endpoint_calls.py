@@ -252,13 +252,15 @@ class Calls:
         return "broke off"
 
     async def _closed(self) -> None:
-        mine = asyncio.current_task()
-        others = [task for task in asyncio.all_tasks() if task is not mine]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        mine = {asyncio.current_task()}
+        # What ends may begin something to end by, and a connection that is being made has tasks of its own.
+        while others := asyncio.all_tasks() - mine:
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
         if self._client is not None:
             await self._client.aclose()
+        await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 _TOO_LONG = re.compile(r"too (?:large|long)|context (?:length|size|window)|batch size", re.IGNORECASE)
