@@ -92,6 +92,7 @@ class Calls:
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
     _client: httpx2.AsyncClient | None = field(default=None, repr=False)
     _is_closed: bool = False
+    _requests: set[asyncio.Task[None]] = field(default_factory=set, repr=False)  # of the loop's thread
 
     def json(
         self,
@@ -186,6 +187,9 @@ class Calls:
     async def _guarded(self, work: Callable[[Put], Awaitable[None]], put: Put, deadline: float) -> None:
         """Do the work; whatever ends it is put for who waits."""
         left = max(deadline - time.monotonic(), 0.0)
+        request = asyncio.current_task()
+        assert request is not None
+        self._requests.add(request)
         try:
             async with asyncio.timeout(left):
                 await work(put)
@@ -200,6 +204,8 @@ class Calls:
             put(error)
         else:
             put(_END)
+        finally:
+            self._requests.discard(request)
 
     @contextlib.asynccontextmanager
     async def _response(
@@ -252,15 +258,14 @@ class Calls:
         return "broke off"
 
     async def _closed(self) -> None:
-        mine = {asyncio.current_task()}
-        # What ends may begin something to end by, and a connection that is being made has tasks of its own.
-        while others := asyncio.all_tasks() - mine:
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
+        # Not the tasks that these have begun, as to make a connection: each ends its own. One that is cancelled
+        # before its first step leaves a coroutine behind that was never awaited.
+        requests = list(self._requests)
+        for request in requests:
+            request.cancel()
+        await asyncio.gather(*requests, return_exceptions=True)
         if self._client is not None:
             await self._client.aclose()
-        await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 _TOO_LONG = re.compile(r"too (?:large|long)|context (?:length|size|window)|batch size", re.IGNORECASE)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gc
 import ipaddress
 import json
 import threading
@@ -13,6 +16,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -21,7 +25,7 @@ from fake_endpoint import Exchange, FakeEndpoint, Fault, fake_endpoint
 from model_fakes import refusing
 
 from index.addresses import addresses_of
-from index.endpoint_calls import MOST_LINE_BYTES, NoLongerWanted, Patience, Rejected
+from index.endpoint_calls import MOST_LINE_BYTES, Calls, NoLongerWanted, Patience, Rejected
 from index.endpoints import Endpoints, Turn
 from index.errors import EndpointFailed
 
@@ -312,6 +316,29 @@ def test_closing_ends_what_is_under_way() -> None:
         assert [type(error) for error in ended] == [EndpointFailed]
         with pytest.raises(EndpointFailed, match="was closed"):
             list(endpoints.attempt(embed))
+
+
+def test_closing_ends_what_a_request_has_only_just_begun() -> None:
+    calls = Calls()
+    put: list[object] = []
+
+    async def connects(_: object) -> None:
+        closing.append(asyncio.create_task(calls._closed()))
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep_forever)  # its first step comes after that of who closes
+            await anyio.sleep_forever()
+
+    closing: list[asyncio.Task[None]] = []
+
+    async def run() -> None:
+        request = asyncio.create_task(calls._guarded(connects, put.append, time.monotonic() + 30))
+        with contextlib.suppress(asyncio.CancelledError):
+            await request
+        await closing[0]
+
+    asyncio.run(run())
+    gc.collect()  # a coroutine that nobody awaited would complain
+    assert [type(one) for one in put] == [NoLongerWanted]
 
 
 # -- what it serves -------------------------------------------------------------------------------
