@@ -2,11 +2,12 @@
 
 SQLite scores every passage in which any word of a question occurs, at about a microsecond each, and a word
 that says little occurs in most. So passages with the telling words are looked at first, and the frequent
-words then count towards the scores of these. Scores are always those of FTS5's `bm25`.
+words then count towards the scores of these.
 
-In a collection of at most `EXACT` passages the result is that of scoring all: where the frequent words could
-change it, all are scored. In a larger one a passage that holds frequent words only may be passed over, and
-how often a very frequent word occurs is estimated from samples.
+In a collection of at most `EXACT` passages passages and scores are those of FTS5's `bm25` over all: where the
+frequent words could change the result, all are scored. In a larger one a passage that holds frequent words
+only may be passed over, as may one that the telling words alone rank far down; and how often a very frequent
+word occurs is estimated from samples, so that its weight differs by little.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ TOKENIZER = "tokenize='porter unicode61 remove_diacritics 2'"
 EXACT = 20_000
 """Passages of the largest collection in which none is passed over."""
 
-SCORED = 2_000
+SCORED = 8_000
 """Passages that are scored, if the telling words occur in no fewer; five times as many where few would do."""
+
+RESCORED = 10
+"""Times as many as are wanted: so many of those that the telling words rank best are scored by all words.
+With 3, half of the ten best were lost among a million drawn passages; with 10, one in twelve."""
 
 _FEW = 1_000  # passages that are scored without looking which words tell more
 _COUNTED = EXACT  # occurrences that are counted one by one; a word with more is estimated
@@ -143,7 +148,7 @@ def _rescored(
 ) -> dict[int, float]:
     """The best by the telling words, and `also`, scored by all of `words`."""
     wanted = list(also)
-    candidates = _best_of_all(connection, [word.phrase for word in telling], 3 * top)
+    candidates = _best_of_all(connection, [word.phrase for word in telling], RESCORED * top)
     rows = connection.execute(
         "SELECT c.rowid, c.heading, c.body, d.sz FROM passage_words c JOIN passage_words_docsize d"
         " ON d.id = c.rowid WHERE c.rowid IN (SELECT value FROM json_each(?))",

@@ -258,8 +258,8 @@ class Calls:
         return "broke off"
 
     async def _closed(self) -> None:
-        # Not the tasks that these have begun, as to make a connection: each ends its own. One that is cancelled
-        # before its first step leaves a coroutine behind that was never awaited.
+        # Not the tasks that these have begun, as to make a connection: each ends its own. Such a task that is
+        # cancelled before its first step leaves a coroutine behind that was never awaited.
         requests = list(self._requests)
         for request in requests:
             request.cancel()

@@ -1,4 +1,4 @@
-"""What one of the collections of a database holds, as lists of them show it."""
+"""What a collection holds, as lists of the collections of a database or of a home show it."""
 
 from __future__ import annotations
 
