@@ -249,7 +249,7 @@ def reported(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        code = error.sqlite_errorcode & 0xFF
+        code = code_of(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise _busy(path) from error
         if code in (
@@ -264,6 +264,13 @@ def reported(path: Path) -> Iterator[None]:
         raise damaged(path, error) from error
     except sqlite3.DatabaseError as error:
         raise damaged(path, error) from error
+
+
+def code_of(error: sqlite3.Error) -> int:
+    """SQLite's primary result code. What Python itself raises, as of a text that is no UTF-8, has none, and
+    speaks of damage."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return code & 0xFF
 
 
 def _busy(path: Path) -> CollectionLocked:

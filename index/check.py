@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from index.catalog import FILE_NAME, Catalog
+from index.catalog import FILE_NAME, Catalog, code_of
 from index.current import KIND, CurrentVectors, kind_of
 from index.errors import CollectionDamaged
 from index.records import Reader
@@ -211,7 +211,7 @@ def _words(connection: sqlite3.Connection) -> Iterator[str]:
                 yield f"does not agree with passage {(expected or row)[0]}"
                 return
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise
         yield f"is damaged: {error}"
     finally:

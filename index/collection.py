@@ -18,7 +18,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from index.catalog import Catalog
+from index.catalog import Catalog, damaged
 from index.config import IndexSettings
 from index.current import KIND, CurrentVectors, kind_of
 from index.embed import unit_vectors
@@ -202,6 +202,8 @@ class LocalCollection:
         # Rounded to what float32 can tell apart, so that equal passages tie.
         wide = vector.astype(np.float64)
         dense = np.round([float(wide @ stored.vector.astype(np.float64)) for stored in found], 6)
+        if not np.all(np.abs(dense) <= _LARGEST):
+            raise damaged(self._catalog.path, "a passage's vector is not of unit length")
         lexical = np.array([bm25.get(stored.id, 0.0) for stored in found])
         hits: list[Hit] = []
         for i, score in fused([stored.id for stored in found], dense, lexical, top):
@@ -442,6 +444,9 @@ class LocalCollection:
                 f"{self._folder} cannot be written ({error.strerror}): check the disk's space and rights."
             ) from error
 
+
+_LARGEST = 1.001
+"""Unit vectors have an inner product of 1 at most. A vector whose exponent lost a bit would lead all lists."""
 
 _SETTINGS = ("fingerprint", "dimension", "passage_tokens")
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -416,3 +418,32 @@ def test_one_writer_at_a_time_and_readers_go_on(
         assert len(other.search("cats", 3)) == 3
         put(animals, "y", "Zebras have stripes.")
         assert found(other, "zebra stripes", 1) == ["Zebras have stripes."]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        # An exponent that lost or won a bit, and what no number is.
+        lambda vector: (np.frombuffer(vector, np.float32) * 2.0**16).tobytes(),
+        lambda vector: np.full(len(vector) // 4, np.nan, np.float32).tobytes(),
+    ],
+)
+def test_a_vector_that_is_none_leads_no_list(
+    animals: LocalCollection, folder: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
+        number, vector, text = connection.execute(
+            "SELECT p.id, p.vector, d.text FROM passages p JOIN documents d ON d.key = p.document"
+        ).fetchone()
+        connection.execute("UPDATE passages SET vector = ? WHERE id = ?", (damage(vector), number))
+        connection.commit()
+    with pytest.raises(CollectionDamaged, match=r"unit length.*footnote check"):
+        animals.search(text, 20)
+
+
+def test_a_text_that_is_no_text_is_damage(animals: LocalCollection, folder: Path) -> None:
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
+        connection.execute("UPDATE sources SET title = CAST(x'54e9ff' AS TEXT)")
+        connection.commit()
+    with pytest.raises(CollectionDamaged, match="footnote check"):
+        animals.documents()
