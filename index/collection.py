@@ -446,7 +446,7 @@ class LocalCollection:
 
 
 _LARGEST = 1.001
-"""Unit vectors have an inner product of 1 at most. A vector whose exponent lost a bit would lead all lists."""
+"""Unit vectors have an inner product of 1 at most; one whose exponent lost a bit would lead all lists."""
 
 _SETTINGS = ("fingerprint", "dimension", "passage_tokens")
 

@@ -216,7 +216,9 @@ def _only(alive: npt.NDArray[np.bool_]) -> Any:
 
 
 def _scored(scores: npt.NDArray[np.float32], ids: Ids) -> _Scored:
-    return list(zip((-np.round(scores, 6)).tolist(), ids.tolist(), strict=True))
+    # FAISS ranks what is no number last, with the lowest score there is; whoever ranks exactly finds it out.
+    with np.errstate(over="ignore"):
+        return list(zip((-np.round(scores, 6)).tolist(), ids.tolist(), strict=True))
 
 
 def _numbers(trained: Any) -> Ids:
